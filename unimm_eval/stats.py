@@ -145,7 +145,7 @@ def _welch_satterthwaite(
     total = float(variances.sum())
     if total <= 0.0:
         return float((clusters_in - 1).sum())
-    return total**2 / float((variances**2 / (clusters_in - 1)).sum())
+    return 1.0 / float(((variances / total) ** 2 / (clusters_in - 1)).sum())
 
 
 def _independent_verdicts(

@@ -1,0 +1,1 @@
+"""What is measured: one folder a benchmark, found through the entry points of the distribution."""
