@@ -1,0 +1,126 @@
+"""Every size and choice of an architecture, checked before anything is allocated."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+FeedForwardKind = Literal["shared", "modality", "moe"]
+SharedExperts = Literal["none", "global", "modality"]
+Prediction = Literal["x", "v"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Architecture of a unified model (paper §2.2, §6.1, appendix E).
+
+    `num_experts` counts every expert and `top_k` every active one, shared ones included: the paper's
+    "15 of 254" with one shared expert per modality is num_experts=256, top_k=16.
+    Raises ValueError, naming the field, for a configuration that cannot work.
+    """
+
+    vocab_size: int
+    dim: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    max_length: int
+    feed_forward: FeedForwardKind
+    hidden_dim: int = 0
+    num_experts: int = 0
+    top_k: int = 0
+    expert_dim: int = 0
+    shared_experts: SharedExperts = "none"
+    prediction: Prediction = "x"
+    latent_channels: int = 192
+    latent_grid: int = 4
+    rope_theta: float = 10_000.0
+    norm_eps: float = 1e-5
+    time_dim: int = 256
+
+    def __post_init__(self) -> None:
+        for name, kind in (
+            ("feed_forward", FeedForwardKind),
+            ("shared_experts", SharedExperts),
+            ("prediction", Prediction),
+        ):
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"{name} must be one of {get_args(kind)}, not {getattr(self, name)!r}")
+        positive = ["vocab_size", "dim", "num_layers", "num_heads", "num_kv_heads", "head_dim"]
+        positive += ["max_length", "latent_channels", "latent_grid", "time_dim"]
+        positive += (
+            ["num_experts", "top_k", "expert_dim"] if self.feed_forward == "moe" else ["hidden_dim"]
+        )
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"num_heads ({self.num_heads}) must be a multiple of num_kv_heads "
+                f"({self.num_kv_heads})"
+            )
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim must be even for rotary embedding, not {self.head_dim}")
+        if self.dim % 4 or self.time_dim % 2:
+            raise ValueError("dim must be a multiple of 4 and time_dim of 2 for sinusoids")
+        if self.latent_tokens + 2 > self.max_length:
+            raise ValueError(
+                f"a picture of {self.latent_tokens} tokens does not fit max_length={self.max_length}"
+            )
+        if self.feed_forward == "moe" and not 1 <= self.routed_top_k <= self.num_routed:
+            raise ValueError(
+                f"top_k={self.top_k} of num_experts={self.num_experts} with "
+                f"shared_experts={self.shared_experts!r} leaves {self.routed_top_k} of "
+                f"{self.num_routed} experts to route to"
+            )
+
+    @property
+    def latent_tokens(self) -> int:
+        """Tokens of one picture."""
+        return self.latent_grid**2
+
+    @property
+    def num_shared(self) -> int:
+        """Experts that are not routed to."""
+        return {"none": 0, "global": 1, "modality": 2}[self.shared_experts]
+
+    @property
+    def num_routed(self) -> int:
+        return self.num_experts - self.num_shared
+
+    @property
+    def routed_top_k(self) -> int:
+        """Routed experts a token; one of the active experts is shared where there are any."""
+        return self.top_k - (self.num_shared > 0)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "ModelConfig":
+        """Raises ValueError for unknown or missing fields."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"unknown fields: {', '.join(unknown)}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+
+
+DEMO = ModelConfig(
+    vocab_size=768,
+    dim=256,
+    num_layers=6,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=64,
+    max_length=1024,
+    feed_forward="moe",
+    num_experts=8,
+    top_k=3,
+    expert_dim=192,
+    shared_experts="modality",
+    prediction="x",
+    latent_channels=192,
+    latent_grid=4,
+)

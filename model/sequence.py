@@ -1,0 +1,189 @@
+"""Documents of text and pictures, packed into rows.
+
+A document is a list of segments. A picture stands between `<boi>` and `<eoi>` (paper appendix B).
+Rows hold several documents that never see each other; positions count from each document's start.
+
+Shapes: B rows, S tokens a row, I pictures, T tokens a picture, C latent channels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unimm_eval.model.attention import Visible
+from unimm_eval.model.feedforward import IMAGE, TEXT
+from unimm_eval.model.tokenizer import Tokenizer
+
+IGNORED = -100
+"""Target of a token that is not trained on (cross_entropy's ignore_index)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSegment:
+    """Token ids; with `loss` each of them is a target of the token before it."""
+
+    ids: Sequence[int]
+    loss: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureSegment:
+    """Clean latents [T, C], the time they are shown at and their noise [T, C].
+
+    With `flow` the picture counts in the flow loss. t = 1 shows it clean; the noise is then unused.
+    """
+
+    latents: np.ndarray
+    t: float = 1.0
+    noise: np.ndarray | None = None
+    flow: bool = False
+
+
+Document = Sequence[TextSegment | PictureSegment]
+
+
+def document_length(document: Document) -> int:
+    return sum(
+        len(part.ids) if isinstance(part, TextSegment) else len(part.latents) for part in document
+    )
+
+
+def caption_document(tokenizer: Tokenizer, caption: str | None, picture: PictureSegment) -> Document:
+    """Text to picture: `<bos> caption <boi> picture <eoi>`; None drops the condition."""
+    ids = [tokenizer.bos, *(tokenizer.encode(caption) if caption is not None else ())]
+    return [
+        TextSegment(ids=[*ids, tokenizer.boi], loss=caption is not None),
+        picture,
+        TextSegment(ids=[tokenizer.eoi, tokenizer.eos]),
+    ]
+
+
+def describe_document(tokenizer: Tokenizer, caption: str, picture: PictureSegment) -> Document:
+    """Picture to text: `<bos> <boi> picture <eoi> caption <eos>`."""
+    return [
+        TextSegment(ids=[tokenizer.bos, tokenizer.boi], loss=False),
+        picture,
+        TextSegment(ids=[tokenizer.eoi], loss=False),
+        TextSegment(ids=[*tokenizer.encode(caption), tokenizer.eos]),
+    ]
+
+
+def text_document(tokenizer: Tokenizer, text: str) -> Document:
+    """`<bos> text <eos>`."""
+    return [TextSegment(ids=[tokenizer.bos, *tokenizer.encode(text), tokenizer.eos])]
+
+
+def chat_document(
+    tokenizer: Tokenizer, picture: PictureSegment, turns: Sequence[tuple[str, str]]
+) -> Document:
+    """`<bos> <boi> picture <eoi>`, then `<user> question <assistant> answer <eot>` a turn.
+
+    Only answers and their `<eot>` are trained on. The chat template of checkpoints of ours.
+    """
+    document: list[TextSegment | PictureSegment] = [
+        TextSegment(ids=[tokenizer.bos, tokenizer.boi], loss=False),
+        picture,
+        TextSegment(ids=[tokenizer.eoi], loss=False),
+    ]
+    for question, answer in turns:
+        asked = [tokenizer.user, *tokenizer.encode(question), tokenizer.assistant]
+        document.append(TextSegment(ids=asked, loss=False))
+        document.append(TextSegment(ids=[*tokenizer.encode(answer), tokenizer.eot]))
+    return document
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Packed rows as tensors.
+
+    `targets_BS` is the next token or IGNORED; `index_IT` where picture tokens stand in the
+    flattened rows; `visible` the mask; `modality_BS` 0 for text and 1 for image; `flow_I` which
+    pictures count in the flow loss.
+    """
+
+    tokens_BS: Tensor
+    positions_BS: Tensor
+    visible: Visible
+    modality_BS: Tensor
+    targets_BS: Tensor
+    valid_BS: Tensor
+    latents_ITC: Tensor
+    noise_ITC: Tensor
+    t_I: Tensor
+    flow_I: Tensor
+    index_IT: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on `device`."""
+        moved = {
+            name: value.to(device) for name, value in vars(self).items() if name != "visible"
+        }
+        visible = Visible(
+            first_BS=self.visible.first_BS.to(device), last_BS=self.visible.last_BS.to(device)
+        )
+        return Batch(**moved, visible=visible)
+
+
+def pack(
+    rows: Sequence[Sequence[Document]], *, length: int, pad: int, grid_tokens: int, channels: int
+) -> Batch:
+    """Lay documents behind one another in rows of `length` tokens. Raises ValueError when a row's
+    documents do not fit."""
+    shape = (len(rows), length)
+    tokens = np.full(shape, pad, dtype=np.int64)
+    targets = np.full(shape, IGNORED, dtype=np.int64)
+    positions = np.zeros(shape, dtype=np.int64)
+    first = np.tile(np.arange(length), (len(rows), 1))
+    last = first.copy()
+    modality = np.full(shape, TEXT, dtype=np.int64)
+    valid = np.zeros(shape, dtype=bool)
+    pictures: list[PictureSegment] = []
+    starts: list[int] = []
+    for row, documents in enumerate(rows):
+        at = 0
+        for document in documents:
+            begin, end = at, at + document_length(document)
+            if end > length:
+                raise ValueError(f"row {row}: {end} tokens do not fit {length}")
+            for part in document:
+                if isinstance(part, TextSegment):
+                    stop = at + len(part.ids)
+                    tokens[row, at:stop] = part.ids
+                    if part.loss:
+                        targets[row, max(at, begin + 1) - 1 : stop - 1] = part.ids[at == begin :]
+                else:
+                    stop = at + len(part.latents)
+                    modality[row, at:stop] = IMAGE
+                    last[row, at:stop] = stop - 1
+                    pictures.append(part)
+                    starts.append(row * length + at)
+                at = stop
+            first[row, begin:end] = begin
+            positions[row, begin:end] = np.arange(end - begin)
+            valid[row, begin:end] = True
+    # A target behind a picture would be predicted from an image token; <eoi> is always next, so it
+    # carries no information, and image states go to the other head (paper appendix B).
+    targets[modality == IMAGE] = IGNORED
+    latents = np.zeros((len(pictures), grid_tokens, channels), dtype=np.float32)
+    noise = np.zeros_like(latents)
+    for i, picture in enumerate(pictures):
+        latents[i] = picture.latents
+        if picture.noise is not None:
+            noise[i] = picture.noise
+    index = np.asarray(starts, dtype=np.int64)[:, None] + np.arange(grid_tokens)
+    return Batch(
+        tokens_BS=torch.from_numpy(tokens),
+        positions_BS=torch.from_numpy(positions),
+        visible=Visible(first_BS=torch.from_numpy(first), last_BS=torch.from_numpy(last)),
+        modality_BS=torch.from_numpy(modality),
+        targets_BS=torch.from_numpy(targets),
+        valid_BS=torch.from_numpy(valid),
+        latents_ITC=torch.from_numpy(latents),
+        noise_ITC=torch.from_numpy(noise),
+        t_I=torch.tensor([picture.t for picture in pictures], dtype=torch.float32),
+        flow_I=torch.tensor([picture.flow for picture in pictures], dtype=torch.bool),
+        index_IT=torch.from_numpy(index),
+    )

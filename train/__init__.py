@@ -1,0 +1,9 @@
+"""Training: recipes, data as a pure function of (recipe, seed, index), pretraining.
+
+recipe.py      what is trained on what, as a file
+mixture.py     packed row k of a recipe
+optimizer.py   AdamW with fp32 master weights, and the learning-rate schedule
+pretrain.py    the loop: train, save, go on exactly
+state.py       training state on disk
+recipes/       recipes in use
+"""

@@ -1,0 +1,200 @@
+"""Pretraining on one machine: train, save, go on exactly.
+
+A run is a folder: recipe.yaml, tokenizer.json, log.jsonl (a line a step) and the newest states.
+The same command starts it and continues it; a continued run computes the losses of one that was
+never stopped.
+"""
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from unimm_eval.api import IncompleteError, UserError
+from unimm_eval.model.allocator import keep_freed_memory
+from unimm_eval.model.sequence import Batch, pack
+from unimm_eval.model.tokenizer import Tokenizer
+from unimm_eval.model.unified import UnifiedModel
+from unimm_eval.train.mixture import WorldMixture, tokenizer_texts
+from unimm_eval.train.optimizer import MasterWeights, learning_rate
+from unimm_eval.train.recipe import Recipe
+from unimm_eval.train.state import load_state, save_state
+
+TOKENIZER_DOCUMENTS = 4000
+TOKENIZER_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepLog:
+    """One line of log.jsonl. Losses are means of this step's batch."""
+
+    step: int
+    text_loss: float
+    flow_loss: float
+    balance: float
+    grad_norm: float
+    learning_rate: float
+    tokens: int
+    seconds: float
+
+
+class _Steps(Dataset[Batch]):
+    """Item i is the batch of step i."""
+
+    def __init__(self, mixture: WorldMixture) -> None:
+        self.mixture = mixture
+
+    def __getitem__(self, step: int) -> Batch:
+        recipe = self.mixture.recipe
+        rows = [self.mixture.row(step * recipe.rows + r) for r in range(recipe.rows)]
+        return pack(
+            rows,
+            length=recipe.length,
+            pad=self.mixture.tokenizer.pad,
+            grid_tokens=recipe.model_config_().latent_tokens,
+            channels=recipe.model_config_().latent_channels,
+        )
+
+
+class Pretraining:
+    """One run of a recipe in a folder."""
+
+    def __init__(self, recipe: Recipe, folder: Path, *, workers: int = 1) -> None:
+        self.recipe, self.folder, self.workers = recipe, folder, workers
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tokenizer = self._tokenizer()
+        config = recipe.model_config_()
+        if self.tokenizer.vocab_size > config.vocab_size:
+            raise UserError(
+                f"the tokenizer has {self.tokenizer.vocab_size} tokens, the model {config.vocab_size}",
+                fix="Set model.vocab_size in the recipe.",
+            )
+        self.model = UnifiedModel(config).initialise(seed=recipe.seed)
+        self.optimizer = MasterWeights(self.model, recipe.optimizer)
+        self.model.cast(getattr(torch, recipe.dtype))
+        self.step = 0
+        self.warnings: list[str] = []
+        if (state := load_state(folder, identity=recipe.identity())) is not None:
+            self.step, tensors, self.warnings = state
+            self.optimizer.load_state(tensors)
+        else:
+            self.optimizer.write_back()
+
+    def _tokenizer(self) -> Tokenizer:
+        path = self.folder / "tokenizer.json"
+        if not path.exists():
+            texts = tokenizer_texts(TOKENIZER_SEED, TOKENIZER_DOCUMENTS)
+            vocab_size = self.recipe.model_config_().vocab_size
+            Tokenizer.train(iter(texts), vocab_size=vocab_size).save(path)
+        return Tokenizer.load(path)
+
+    def run(self, *, until: int | None = None, on_step: Callable[[StepLog], None] | None = None) -> None:
+        """Train to `until` (default: the recipe's last step), saving as the recipe says.
+
+        SIGTERM or SIGINT finishes the step, saves and raises IncompleteError. A loss that is not
+        finite stops the run with the last good state in place.
+        """
+        keep_freed_memory()
+        stop_at = min(until or self.recipe.steps, self.recipe.steps)
+        stopping: list[int] = []
+        previous = {
+            number: signal.signal(number, lambda signum, _: stopping.append(signum))
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        log_path = self.folder / "log.jsonl"
+        _cut_log(log_path, self.step)
+        try:
+            with open(log_path, "a", encoding="utf-8") as log:
+                for batch in self._batches(stop_at):
+                    entry = self._train_step(batch)
+                    log.write(json.dumps(vars(entry)) + "\n")
+                    if on_step is not None:
+                        on_step(entry)
+                    if self.step % self.recipe.save_every == 0 or stopping or self.step == stop_at:
+                        log.flush()
+                        self.save()
+                    if stopping:
+                        raise IncompleteError(
+                            f"stopped after step {self.step}; the state is saved",
+                            fix="Give the same command to go on.",
+                        )
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def save(self) -> None:
+        save_state(
+            self.folder,
+            step=self.step,
+            tensors=self.optimizer.state(),
+            identity=self.recipe.identity(),
+        )
+
+    def _batches(self, stop_at: int) -> Iterator[Batch]:
+        loader: DataLoader[Batch] = DataLoader(
+            _Steps(WorldMixture(self.recipe, self.tokenizer)),
+            batch_size=None,
+            sampler=range(self.step, stop_at),
+            num_workers=self.workers,
+            prefetch_factor=4 if self.workers else None,
+            worker_init_fn=_ignore_interrupts,
+        )
+        return iter(loader)
+
+    def _train_step(self, batch: Batch) -> StepLog:
+        begin = time.perf_counter()
+        recipe = self.recipe
+        losses = self.model.losses(batch, with_balance=recipe.balance_weight > 0)
+        text = losses.text_sum / losses.text_count.clamp(min=1)
+        flow = losses.flow_sum / losses.flow_count.clamp(min=1)
+        total = (
+            recipe.text_weight * text
+            + recipe.flow_weight * flow
+            + recipe.balance_weight * losses.balance
+        )
+        if not math.isfinite(float(total.detach())):
+            raise UserError(
+                f"step {self.step}: the loss is not finite (text {float(text.detach())}, flow {float(flow.detach())})",
+                fix="Lower the learning rate, or continue from an earlier state.",
+            )
+        total.backward()
+        rate = learning_rate(self.step, steps=recipe.steps, recipe=recipe.optimizer)
+        norm = self.optimizer.step(rate)
+        self.step += 1
+        return StepLog(
+            step=self.step,
+            text_loss=float(text.detach()),
+            flow_loss=float(flow.detach()),
+            balance=float(losses.balance.detach()),
+            grad_norm=float(norm),
+            learning_rate=rate,
+            tokens=int(batch.valid_BS.sum()),
+            seconds=time.perf_counter() - begin,
+        )
+
+
+def _ignore_interrupts(_: int) -> None:
+    """Workers leave signals to the loop, which finishes its step first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Drop lines after `step`: they were written behind the state that training goes on from."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (json.JSONDecodeError, KeyError):
+            continue
+    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

@@ -1,0 +1,107 @@
+"""A recipe: everything a training run depends on, read from a YAML file."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from unimm_eval.api import UserError, stable_hash
+from unimm_eval.model.config import ModelConfig
+from unimm_eval.model.encoders import RawPixels
+
+SOURCES = ("text", "text_to_image", "image_to_text", "chat")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OptimizerRecipe(_Strict):
+    """AdamW and its schedule: linear warm-up, constant, then linear decay to a floor."""
+
+    learning_rate: float = Field(gt=0, description="peak")
+    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's moment decay rates")
+    weight_decay: float = Field(0.1, ge=0, description="on matrices only")
+    warmup_steps: int = Field(ge=0)
+    decay_steps: int = Field(ge=0, description="last steps, over which the rate falls")
+    final_fraction: float = Field(0.05, ge=0, le=1, description="of the peak, at the end")
+    max_grad_norm: float = Field(1.0, gt=0)
+
+
+class Recipe(_Strict):
+    """What is trained on what."""
+
+    name: str = Field(description="name of the run")
+    seed: int = Field(0, ge=0, description="of weights and data")
+    steps: int = Field(gt=0, description="optimizer steps in all")
+    rows: int = Field(gt=0, description="packed rows a step")
+    length: int = Field(gt=0, description="tokens a row")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "bfloat16", description="of weights in the forward pass; masters are fp32"
+    )
+    model: dict[str, Any] = Field(description="fields of ModelConfig")
+    encoder: dict[str, Any] = Field(description="fields of the encoder")
+    mixture: dict[Literal["text", "text_to_image", "image_to_text", "chat"], float] = Field(
+        description="share of each source in tokens; they sum to 1"
+    )
+    text_weight: float = Field(1.0, ge=0, description="λ_LM of eq. 3")
+    flow_weight: float = Field(3.0, ge=0, description="λ_flow of eq. 3")
+    balance_weight: float = Field(0.01, ge=0, description="of the router's auxiliary loss")
+    condition_dropout: float = Field(0.1, ge=0, lt=1, description="captions left out, for guidance")
+    optimizer: OptimizerRecipe
+    save_every: int = Field(500, gt=0, description="steps between saved states")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        total = sum(self.mixture.values())
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"mixture: the shares sum to {total:g}, not 1")
+        if any(share < 0 for share in self.mixture.values()):
+            raise ValueError("mixture: a share is negative")
+        config, encoder = self.model_config_(), self.encoder_()
+        if (config.latent_channels, config.latent_grid) != (encoder.channels, encoder.grid):
+            raise ValueError(
+                f"the encoder gives {encoder.grid}² tokens of {encoder.channels} channels, the model "
+                f"takes {config.latent_grid}² of {config.latent_channels}"
+            )
+        if self.length > config.max_length:
+            raise ValueError(f"length {self.length} is more than max_length {config.max_length}")
+        if self.optimizer.warmup_steps + self.optimizer.decay_steps > self.steps:
+            raise ValueError("warmup_steps and decay_steps are more than steps")
+        return self
+
+    def model_config_(self) -> ModelConfig:
+        return ModelConfig.from_json(dict(self.model))
+
+    def encoder_(self) -> RawPixels:
+        return RawPixels(**self.encoder)
+
+    def identity(self) -> str:
+        """Hash of everything that decides the weights after a given step.
+
+        The length of the run and when it decays are left out, so that a run can be prolonged.
+        """
+        values = self.model_dump(mode="json", exclude={"name", "steps", "save_every"})
+        values["optimizer"].pop("decay_steps")
+        return stable_hash(values)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Raises UserError that names the file and every field that is wrong."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such recipe", fix="Give the path of a YAML file.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: a recipe is a table of fields", fix="See train/recipes/demo.yaml.")
+    try:
+        return Recipe(**values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'recipe'}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise UserError(f"{path}: {problems}", fix="See train/recipes/demo.yaml.") from error

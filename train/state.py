@@ -1,0 +1,53 @@
+"""Training state on disk: `state-<step>.safetensors`, written aside, synced and renamed.
+
+The newest whole file is where a run goes on; the one before it is kept, so a kill at any moment
+leaves at least one.
+"""
+
+import os
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from unimm_eval.api import UserError
+
+KEEP = 2
+
+
+def save_state(folder: Path, *, step: int, tensors: dict[str, Tensor], identity: str) -> Path:
+    """Write the state after `step` steps; states older than the last two are removed."""
+    path = folder / f"state-{step:07d}.safetensors"
+    partial = path.with_suffix(".partial")
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, partial, metadata={"step": str(step), "recipe": identity})
+    with open(partial, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    for old in sorted(folder.glob("state-*.safetensors"))[:-KEEP]:
+        old.unlink()
+    return path
+
+
+def load_state(folder: Path, *, identity: str) -> tuple[int, dict[str, Tensor], list[str]] | None:
+    """(step, tensors, warnings) of the newest whole state, None where there is none.
+
+    Raises UserError when it belongs to another recipe.
+    """
+    warnings: list[str] = []
+    for path in sorted(folder.glob("state-*.safetensors"), reverse=True):
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+            tensors = load_file(path)
+        except (SafetensorError, OSError) as error:
+            warnings.append(f"{path.name} is damaged ({error}); falling back to the one before")
+            continue
+        if metadata.get("recipe") != identity:
+            raise UserError(
+                f"{path}: this state belongs to another recipe",
+                fix="Train in another --output folder, or use the recipe it was started with.",
+            )
+        return int(metadata["step"]), tensors, warnings
+    return None

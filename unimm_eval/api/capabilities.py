@@ -1,0 +1,237 @@
+"""What a model under evaluation can do, as batched protocols.
+
+A model is any object with a `name`, a `fingerprint` and one or more of the capabilities below.
+Every method takes a sequence of requests and returns results in the same order. A request says
+everything its answer may depend on, so equal requests have equal answers whatever they are
+batched with; random numbers come from `seed` alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from unimm_eval.api.pictures import Picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Whose answer is asked for, and the seed of its random numbers."""
+
+    sample_id: str
+    repeat: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuationRequest(Request):
+    """Log-likelihood of `continuation` after `context`."""
+
+    context: str
+    continuation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentRequest(Request):
+    """Log-likelihood of a whole document in rolling windows.
+
+    `max_length` is the window in tokens of the model (at most what the model allows) and
+    `overlap` how many of them are context repeated from the window before.
+    """
+
+    text: str
+    max_length: int
+    overlap: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextScore:
+    """`nats` = −log p; `tokens` of the model's tokenizer and UTF-8 `bytes` that were scored."""
+
+    nats: float
+    tokens: int
+    bytes: int
+    is_greedy: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatRequest(Request):
+    """A question of interleaved text and pictures.
+
+    With `choices` the answer is one of them (guided decoding); otherwise text up to the first of
+    `stop` or `max_new_tokens`. `temperature` 0 is greedy.
+    """
+
+    parts: tuple[str | Picture, ...]
+    stop: tuple[str, ...] = ()
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    choices: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRequest(Request):
+    """A picture of `prompt`; `key` is the benchmark's own id, `repeat` the index of the picture."""
+
+    prompt: str
+    key: str
+    guidance_scale: float
+    num_inference_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiseRequest(Request):
+    """Flow loss of a picture under its caption.
+
+    `u` in (0, 1) is the uniform time before the model's own noise shift (0 = noise, 1 = data);
+    the noise comes from `seed`.
+    """
+
+    picture: Picture
+    caption: str
+    u: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowLoss:
+    """Mean over latent elements of ‖v̂ − (z0 − ε)‖² (paper eq. 2), unclamped for v- and x-pred.
+
+    `t` is the shifted time; `blank` is the loss of predicting z0 = 0 at the same (t, ε), which is
+    mean(z0²) / (1 − t)².
+    """
+
+    loss: float
+    t: float
+    blank: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutingCounts:
+    """How often each expert was chosen.
+
+    `counts` is int64 [layer, expert, modality (text, image), t-bin, purpose].
+    """
+
+    counts: np.ndarray
+    top_k: int
+    modalities: tuple[str, ...]
+    purposes: tuple[str, ...]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """The least that every model under evaluation has."""
+
+    @property
+    def name(self) -> str:
+        """Short name for tables and run folders."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the weights and everything else the answers depend on."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Facts for the record (parameters, encoder, …), JSON-able."""
+
+
+@runtime_checkable
+class ScoresText(Protocol):
+    def score_continuations(self, requests: Sequence[ContinuationRequest]) -> list[TextScore]: ...
+
+    def score_documents(self, requests: Sequence[DocumentRequest]) -> list[TextScore]: ...
+
+
+@runtime_checkable
+class GeneratesText(Protocol):
+    def generate_text(self, requests: Sequence[ChatRequest]) -> list[str]: ...
+
+
+@runtime_checkable
+class GeneratesImages(Protocol):
+    def generate_images(self, requests: Sequence[ImageRequest]) -> list[np.ndarray]:
+        """One uint8 [height, width, 3] array a request."""
+
+
+@runtime_checkable
+class DenoisesImages(Protocol):
+    def flow_losses(self, requests: Sequence[DenoiseRequest]) -> list[FlowLoss]: ...
+
+
+class FrameContext(Protocol):
+    """Context frames, encoded once and shared by many action sequences."""
+
+    def rollout(
+        self,
+        actions: Sequence[Sequence[str]],
+        *,
+        seeds: Sequence[int],
+        keep: Literal["last", "all"] = "last",
+    ) -> np.ndarray:
+        """uint8 [sequence, kept frame, height, width, 3]."""
+
+
+@runtime_checkable
+class PredictsFrames(Protocol):
+    def open_context(self, frames: Sequence[Picture]) -> FrameContext: ...
+
+
+@runtime_checkable
+class ExposesFeatures(Protocol):
+    def features(
+        self, pictures: Sequence[Picture], *, layers: Sequence[int], pool: Literal["mean", "tokens"]
+    ) -> dict[str, np.ndarray]:
+        """Per layer of the frozen encoder (`encoder.N`) and of the backbone (`backbone.N`)."""
+
+
+@runtime_checkable
+class ExposesRouting(Protocol):
+    def routing(self, requests: Sequence[DenoiseRequest | DocumentRequest]) -> RoutingCounts: ...
+
+
+class Adapter(Protocol):
+    """What an entry point of the group `unimm_eval.models` names: a class that makes models.
+
+    Its module must import quickly; everything heavy is imported by `load`.
+    """
+
+    summary: ClassVar[str]
+    """One line for the list of models."""
+    examples: ClassVar[tuple[str, ...]]
+    """Specs that it accepts, for the list of models and for the nearest name in messages."""
+
+    @classmethod
+    def matches(cls, spec: str) -> bool:
+        """Whether `spec` is its to load."""
+
+    @classmethod
+    def capabilities_for(cls, spec: str) -> frozenset[str]:
+        """Names of what the model will be able to do, without loading it. Raises UserError."""
+
+    @classmethod
+    def load(cls, spec: str, *, device: str, dtype: str) -> Model:
+        """`dtype` is a name of torch's, or "auto" for the model's own choice. Raises UserError."""
+
+
+CAPABILITIES: dict[str, type] = {
+    "ScoresText": ScoresText,
+    "GeneratesText": GeneratesText,
+    "GeneratesImages": GeneratesImages,
+    "DenoisesImages": DenoisesImages,
+    "PredictsFrames": PredictsFrames,
+    "ExposesFeatures": ExposesFeatures,
+    "ExposesRouting": ExposesRouting,
+}
+
+
+def capabilities_of(model: object) -> frozenset[str]:
+    """Names of the capabilities that `model` (an object or a class) implements."""
+    return frozenset(
+        name
+        for name, protocol in CAPABILITIES.items()
+        if all(
+            callable(getattr(model, method, None))
+            for method in vars(protocol)
+            if not method.startswith("_")
+        )
+    )
