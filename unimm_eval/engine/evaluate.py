@@ -1,0 +1,215 @@
+"""`evaluate`: judge a model on tasks, and keep everything that was computed."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from unimm_eval.api import (
+    SCHEMA_VERSION,
+    Context,
+    IncompleteError,
+    Model,
+    ModelInfo,
+    Result,
+    RunInfo,
+    RunRecord,
+    Task,
+    UserError,
+    capabilities_of,
+    stable_hash,
+)
+from unimm_eval.engine.execute import execute
+from unimm_eval.engine.machine import hardware, threads, versions
+from unimm_eval.engine.plan import BatchSize
+from unimm_eval.engine.preflight import Options, Ready, prepare
+from unimm_eval.engine.progress import Progress, Silent
+from unimm_eval.engine.run import RUNS, RunFolder, plan_hash, run_identity, run_name
+
+
+def evaluate(
+    model: str | Model,
+    tasks: str | Sequence[str | Task],
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: BatchSize = "auto",
+    output: str | Path | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    data_dir: str | Path | None = None,
+    progress: Progress | None = None,
+) -> RunRecord:
+    """Judge `model` on `tasks` and return the record that `results.json` of the run's folder holds.
+
+    `model` is a spec (`"demo"`, a checkpoint's folder, …) or an object that implements
+    capabilities; `tasks` are names, comma lists, globs, groups (`mini`, `paper`) or Task objects.
+    `limit` takes the first samples of each task. `settings` maps a task's name to its settings.
+    The run is kept in `output`, by default `runs/<model>-<plan hash>`; the same call continues it
+    after whatever stopped it, and gives the same numbers.
+
+    Raises UserError when something must be changed first (every problem in one message),
+    IncompleteError when the run was stopped or could not go on, DefectError when a task failed.
+    """
+    progress = progress or Silent()
+    options = Options(
+        seed=seed,
+        limit=limit,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        output=None if output is None else Path(output),
+        settings=settings or {},
+        data_dir=None if data_dir is None else Path(data_dir),
+    )
+    with _stoppable():
+        ready = prepare(model, tasks, options)
+        progress.note(f"loading {ready.subject.spec}")
+        loaded = _load(ready, dtype=dtype)
+        identity = run_identity(
+            ready.planned,
+            name=loaded.name,
+            fingerprint=loaded.fingerprint,
+            seed=seed,
+            device=ready.device,
+            dtype=dtype,
+        )
+        path = options.output or RUNS / run_name(identity)
+        with RunFolder(path, identity=identity, planned=ready.planned) as folder:
+            progress.note(f"run {path}")
+            started = time.monotonic()
+            with threads(folder.threads):
+                results = execute(
+                    ready.planned,
+                    loaded,
+                    folder=folder,
+                    model_key=stable_hash([loaded.fingerprint, dtype]),
+                    context=Context(device=ready.device, data_dir=ready.data_dir),
+                    progress=progress,
+                )
+            record = _record(
+                ready,
+                loaded,
+                identity,
+                results,
+                volatile={
+                    "folder": str(path),
+                    "created": folder.created,
+                    "seconds": round(time.monotonic() - started, 3),
+                    "threads": folder.threads,
+                    "device": ready.device,
+                    "batch_sizes": identity["batch_sizes"],
+                    "versions": versions(),
+                    "hardware": hardware(),
+                },
+            )
+            folder.finish(record)
+    return record
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskEstimate:
+    """What one task of a run would take: `outputs` are asked of the model in `batches`."""
+
+    task: str
+    title: str
+    samples: int
+    outputs: int
+    batch_size: int
+    batches: int
+
+
+def dry_run(
+    model: str | Model,
+    tasks: str | Sequence[str | Task],
+    *,
+    limit: int | None = None,
+    device: str = "auto",
+    batch_size: BatchSize = "auto",
+    output: str | Path | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    data_dir: str | Path | None = None,
+) -> list[TaskEstimate]:
+    """What `evaluate` would do, with all of its checks; loads no model and writes nothing."""
+    options = Options(
+        limit=limit,
+        device=device,
+        batch_size=batch_size,
+        output=None if output is None else Path(output),
+        settings=settings or {},
+        data_dir=None if data_dir is None else Path(data_dir),
+    )
+    return [
+        TaskEstimate(
+            task=entry.name,
+            title=entry.task.card.title,
+            samples=len(entry.samples),
+            outputs=len(entry.items),
+            batch_size=entry.batch_size,
+            batches=-(-len(entry.items) // entry.batch_size),
+        )
+        for entry in prepare(model, tasks, options).planned
+    ]
+
+
+def _load(ready: Ready, *, dtype: str) -> Model:
+    """The model, which must be able to do what was promised for it."""
+    model = ready.subject.load(ready.device, dtype)
+    promised = frozenset[str]().union(*(entry.task.requires() for entry in ready.planned))
+    missing = sorted(promised - capabilities_of(model))
+    if missing:
+        raise UserError(f"Model {ready.subject.spec} lacks {', '.join(missing)} once loaded.")
+    return model
+
+
+def _record(
+    ready: Ready,
+    model: Model,
+    identity: Mapping[str, Any],
+    results: Sequence[Result],
+    *,
+    volatile: Mapping[str, Any],
+) -> RunRecord:
+    return RunRecord(
+        schema_version=SCHEMA_VERSION,
+        model=ModelInfo(
+            name=model.name,
+            spec=ready.subject.spec,
+            fingerprint=model.fingerprint,
+            facts=dict(model.describe()),
+        ),
+        run=RunInfo(
+            name=run_name(identity),
+            seed=identity["seed"],
+            plan_hash=plan_hash(identity),
+            tasks=identity["tasks"],
+        ),
+        results=tuple(results),
+        volatile=volatile,
+    )
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Make Ctrl-C and SIGTERM end the run in order: what is committed stays, the lock is free."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if in_main_thread else None
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise IncompleteError(
+            "Stopped. Every finished batch is kept.", fix="The same command continues the run."
+        ) from error
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before)

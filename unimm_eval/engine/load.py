@@ -1,0 +1,93 @@
+"""A finished run, read back: what reports and comparisons are made of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from unimm_eval import data
+from unimm_eval.api import Output, RunRecord, Sample, Score, Task, UserError
+from unimm_eval.engine.preflight import make_task
+from unimm_eval.engine.registry import explain, find_tasks, task_entries
+from unimm_eval.engine.run import RESULTS_FILE, read_run
+from unimm_eval.engine.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedTask:
+    """A task of a run and, aligned, all of its samples, outputs and scores, one an output.
+
+    Pictures of outputs are paths in the run's folder, read when they are looked at.
+    """
+
+    task: Task
+    samples: tuple[Sample, ...]
+    outputs: tuple[Output, ...]
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedRun:
+    """A run's folder: its record, and its tasks by name in the order they were run."""
+
+    folder: Path
+    record: RunRecord
+    tasks: Mapping[str, LoadedTask]
+
+
+def read_record(path: Path) -> RunRecord:
+    """The record in a file, or in the folder of a run. Raises UserError when there is none."""
+    file = path / RESULTS_FILE if path.is_dir() else path
+    try:
+        return RunRecord.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise UserError(
+            f"{file} cannot be read: {error.strerror}.",
+            fix="Was the run finished? The command that began it continues it.",
+        ) from error
+    except ValidationError as error:
+        raise UserError(f"{file} is not the record of a run: {explain(error)}") from error
+
+
+def load_run(
+    path: str | Path, *, tasks: Sequence[Task] = (), data_dir: str | Path | None = None
+) -> LoadedRun:
+    """Read a finished run. Tasks that were given as objects must be given again in `tasks`.
+
+    Raises UserError when `path` is not the folder of a finished run or a task is not known.
+    """
+    folder = Path(path)
+    document = read_run(folder)
+    record = read_record(folder)
+    live = {task.card.name: task for task in tasks}
+    entries = task_entries()
+    loaded: dict[str, LoadedTask] = {}
+    with Store(folder, readonly=True) as store:
+        for name, settings in document["settings"].items():
+            if name in live:
+                task = live[name]
+            else:
+                (entry,) = find_tasks([name], entries)
+                task = make_task(entry, settings, data.data_dir(data_dir))
+            loaded[name] = _load_task(task, store)
+    return LoadedRun(folder=folder, record=record, tasks=loaded)
+
+
+def _load_task(task: Task, store: Store) -> LoadedTask:
+    name = task.card.name
+    outputs = store.outputs(name)
+    scores = store.scores(name, task.judge_identity())
+    samples = store.samples(name)
+    rows = [(sample, (sample.id, repeat)) for sample in samples for repeat in range(sample.repeats)]
+    if any(key not in outputs or key not in scores for _, key in rows):
+        raise UserError(
+            f"{store.path} lacks outputs or scores of {name}.",
+            fix="The command that began the run completes it.",
+        )
+    return LoadedTask(
+        task=task,
+        samples=tuple(sample for sample, _ in rows),
+        outputs=tuple(outputs[key] for _, key in rows),
+        scores=tuple(scores[key] for _, key in rows),
+    )

@@ -1,0 +1,169 @@
+"""Everything that can be found wrong before a model is loaded, found at once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unimm_eval import data
+from unimm_eval.api import Model, Task, UserError, capabilities_of
+from unimm_eval.engine.machine import resolve_device
+from unimm_eval.engine.plan import BatchSize, PlannedTask, plan_task
+from unimm_eval.engine.problems import Problems
+from unimm_eval.engine.registry import TaskEntry, find_adapter, find_tasks, task_entries
+from unimm_eval.engine.run import RUNS, check_output, check_writable
+from unimm_eval.engine.settings import check_tasks, configure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to run, as the user said it."""
+
+    seed: int = 0
+    limit: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: BatchSize = "auto"
+    output: Path | None = None
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    data_dir: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A model that is known but not loaded: what it can do, and `load(device, dtype)`."""
+
+    spec: str
+    capabilities: frozenset[str]
+    load: Callable[[str, str], Model]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A run in which nothing is known to be wrong."""
+
+    subject: Subject
+    planned: tuple[PlannedTask, ...]
+    device: str
+    data_dir: Path
+
+
+def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Options) -> Ready:
+    """Resolve model, tasks and settings; check capabilities, data and output; list the samples.
+
+    Loads no model and writes nothing. Raises one UserError that tells every problem.
+    """
+    problems = Problems()
+    subject: Subject | None = None
+    device = "cpu"
+    planned: list[PlannedTask] = []
+    _check_numbers(options, problems)
+    with problems.noted():
+        device = _device(model, options.device)
+    with problems.noted():
+        subject = _subject(model)
+    data_dir = data.data_dir(options.data_dir)
+    for task in _tasks(tasks, options.settings, data_dir, problems):
+        if subject is not None:
+            with problems.noted():
+                _check_capabilities(subject, task)
+        with problems.noted():
+            task.check()
+            planned.append(
+                plan_task(
+                    task,
+                    seed=options.seed,
+                    limit=options.limit,
+                    batch_size=options.batch_size,
+                    device=device,
+                )
+            )
+    with problems.noted():
+        if options.output is None:
+            check_writable(RUNS)
+        else:
+            check_output(options.output)
+    problems.raise_any()
+    assert subject is not None
+    return Ready(subject=subject, planned=tuple(planned), device=device, data_dir=data_dir)
+
+
+def make_task(entry: TaskEntry, values: Mapping[str, Any], data_dir: Path) -> Task:
+    """A task with its settings. Raises UserError for settings that it does not have."""
+    task = entry.load()
+    config = configure(task.Config, values, task=entry.card.name)
+    return task(entry.card, config, data_dir=data_dir)
+
+
+def _check_numbers(options: Options, problems: Problems) -> None:
+    if options.limit is not None and options.limit < 1:
+        problems.add(f"--limit is {options.limit}.", fix="Use 1 or more, or leave it out.")
+    if options.batch_size != "auto" and options.batch_size < 1:
+        problems.add(f"--batch-size is {options.batch_size}.", fix="Use auto, or 1 or more.")
+
+
+def _device(model: str | Model, device: str) -> str:
+    if device == "auto" and not isinstance(model, str):
+        return str(getattr(model, "device", "cpu"))
+    return resolve_device(device)
+
+
+def _subject(model: str | Model) -> Subject:
+    if isinstance(model, str):
+        adapter = find_adapter(model)
+        spec = model
+        return Subject(
+            spec=spec,
+            capabilities=adapter.capabilities_for(spec),
+            load=lambda device, dtype: adapter.load(spec, device=device, dtype=dtype),
+        )
+    live = model
+    if not isinstance(live, Model):
+        raise UserError(
+            f"{type(live).__name__} is not a model: it lacks a name, a fingerprint or describe().",
+            fix="unimm_eval.api.Model says what a model has.",
+        )
+    return Subject(
+        spec=live.name, capabilities=capabilities_of(live), load=lambda device, dtype: live
+    )
+
+
+def _tasks(
+    tasks: str | Sequence[str | Task],
+    settings: Mapping[str, Mapping[str, Any]],
+    data_dir: Path,
+    problems: Problems,
+) -> list[Task]:
+    """The chosen tasks that can be made, in order."""
+    given = [tasks] if isinstance(tasks, str) else list(tasks)
+    made: dict[str, Task] = {}
+    named: list[str] = []
+    for wanted in given:
+        found: list[TaskEntry] = []
+        if isinstance(wanted, Task):
+            if wanted.card.name in made:
+                problems.add(f"Task {wanted.card.name} is given twice.")
+            made[wanted.card.name] = wanted
+            continue
+        with problems.noted():
+            found = find_tasks([wanted], task_entries())
+        for entry in found:
+            name = entry.card.name
+            named.append(name)
+            if name not in made:
+                with problems.noted():
+                    made[name] = make_task(entry, settings.get(name, {}), data_dir)
+    if not given or (not made and not problems.found):
+        problems.add("No task is named.", fix="Name some with --tasks, e.g. --tasks mini.")
+    with problems.noted():
+        check_tasks(settings, named)
+    return list(made.values())
+
+
+def _check_capabilities(subject: Subject, task: Task) -> None:
+    missing = sorted(task.requires() - subject.capabilities)
+    if missing:
+        raise UserError(
+            f"Model {subject.spec} cannot run {task.card.name}: it lacks {', '.join(missing)}.",
+            fix="Leave the task out, or choose a model that has them (unimm-eval models).",
+        )

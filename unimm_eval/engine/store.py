@@ -1,0 +1,274 @@
+"""The store of a run: what was asked, answered and scored. It is the truth that a run continues
+from.
+
+One SQLite file, one process: the lock is taken when it is opened, before the switch to
+write-ahead logging, so no shared memory is needed and network file systems work; a second process
+is refused at once. `synchronous=FULL` makes every commit survive a power cut. Rows are only ever
+added: an output that is there stays, and so does a score, unless it is *unscored*, which judging
+again replaces.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from unimm_eval.api import Output, Sample, Score, UserError, encode_png
+from unimm_eval.engine.files import explained, no_room, not_writable, sync_folder
+from unimm_eval.engine.media import MediaStore
+
+FILE = "store.sqlite"
+SCHEMA_VERSION = 1
+_SCHEMA = (
+    "CREATE TABLE samples (task TEXT, position INTEGER, sample TEXT, inputs TEXT, cluster TEXT, "
+    "repeats INTEGER, PRIMARY KEY (task, sample))",
+    'CREATE TABLE outputs (task TEXT, sample TEXT, repeat INTEGER, key TEXT, "values" TEXT, '
+    "media TEXT, error TEXT, PRIMARY KEY (task, sample, repeat))",
+    'CREATE TABLE scores (task TEXT, sample TEXT, repeat INTEGER, judge TEXT, "values" TEXT, '
+    "payload TEXT, unscored TEXT, PRIMARY KEY (task, sample, repeat, judge))",
+    f"PRAGMA user_version={SCHEMA_VERSION}",
+)
+
+ItemKey = tuple[str, int]
+"""(sample id, repeat)."""
+
+
+class Store:
+    """Outputs and scores of one run folder. Use as a context manager, or close it."""
+
+    def __init__(self, folder: Path, *, readonly: bool = False) -> None:
+        """Open the store of `folder`, making it unless `readonly`.
+
+        Raises UserError when another process uses it, when it is damaged or cannot be written.
+        """
+        self.path = folder / FILE
+        self.media = MediaStore(folder / "media")
+        log = folder / f"{FILE}-wal"
+        stopped_midway = log.exists()  # SQLite removes it when it closes a file in order
+        with self._explained():
+            if readonly and not stopped_midway:
+                uri = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
+                self._db = sqlite3.connect(uri, uri=True, isolation_level=None)
+            else:
+                self._db = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+        try:
+            with self._explained():
+                if not (readonly and not stopped_midway):
+                    self._lock()
+                if stopped_midway:
+                    self._check()
+                self._prepare(readonly=readonly)
+        except BaseException:
+            self._db.close()
+            raise
+        if not readonly:
+            with explained(folder):
+                sync_folder(folder)
+
+    def _lock(self) -> None:
+        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.execute("COMMIT")  # EXCLUSIVE: the lock stays
+
+    def _check(self) -> None:
+        verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise self._damaged(verdict)
+
+    def _prepare(self, *, readonly: bool) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and not readonly:
+            with self._transaction():
+                for statement in _SCHEMA:
+                    self._db.execute(statement)
+        elif version != SCHEMA_VERSION:
+            raise UserError(
+                f"{self.path} has schema version {version}; this program reads {SCHEMA_VERSION}.",
+                fix="Use the version of unimm-eval that made it, or another --output.",
+            )
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others use the folder. What was committed is safe with or without it."""
+        self._db.close()
+
+    def set_samples(self, task: str, samples: Sequence[Sample]) -> None:
+        """Keep the samples of a task, so that the folder can be read without the data."""
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO samples VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    (
+                        task,
+                        position,
+                        sample.id,
+                        _dump(sample.inputs),
+                        sample.cluster,
+                        sample.repeats,
+                    )
+                    for position, sample in enumerate(samples)
+                ),
+            )
+
+    def samples(self, task: str) -> list[Sample]:
+        rows = self._read(
+            "SELECT sample, inputs, cluster, repeats FROM samples WHERE task=? ORDER BY position",
+            task,
+        )
+        return [
+            Sample(id=sample, inputs=json.loads(inputs), cluster=cluster, repeats=repeats)
+            for sample, inputs, cluster, repeats in rows
+        ]
+
+    def add_outputs(self, task: str, outputs: Sequence[tuple[str, Output]]) -> None:
+        """Commit (key, output) pairs in one transaction: all of them or none.
+
+        Their pictures are durable first. Outputs that are there already stay as they are.
+        """
+        names = iter(
+            self.media.add(
+                [encode_png(item.load()) for _, output in outputs for item in output.media.values()]
+            )
+        )
+        rows = [
+            (
+                task,
+                output.sample_id,
+                output.repeat,
+                key,
+                _dump(output.values),
+                _dump({name: next(names) for name in output.media}),
+                output.error,
+            )
+            for key, output in outputs
+        ]
+        with self._transaction():
+            self._db.executemany("INSERT OR IGNORE INTO outputs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def output_keys(self, task: str) -> dict[ItemKey, str]:
+        """Which outputs are there, and the key of each."""
+        rows = self._read("SELECT sample, repeat, key FROM outputs WHERE task=?", task)
+        return {(sample, repeat): key for sample, repeat, key in rows}
+
+    def outputs(self, task: str) -> dict[ItemKey, Output]:
+        """All outputs of a task; their pictures are read when they are looked at."""
+        rows = self._read(
+            'SELECT sample, repeat, "values", media, error FROM outputs WHERE task=?', task
+        )
+        return {
+            (sample, repeat): Output(
+                sample_id=sample,
+                repeat=repeat,
+                values=json.loads(values),
+                media={name: self.media.picture(file) for name, file in json.loads(media).items()},
+                error=error,
+            )
+            for sample, repeat, values, media, error in rows
+        }
+
+    def add_scores(
+        self, task: str, judge: str, scores: Iterable[Score], *, replace: bool = False
+    ) -> None:
+        """Commit scores in one transaction. One that is there stays, unless it is unscored or all
+        of the task's are to be replaced."""
+        rows = [
+            (
+                task,
+                score.sample_id,
+                score.repeat,
+                judge,
+                _dump(score.values),
+                _dump(score.payload),
+                score.unscored,
+            )
+            for score in scores
+        ]
+        with self._transaction():
+            if replace:
+                self._db.execute("DELETE FROM scores WHERE task=? AND judge=?", (task, judge))
+            self._db.executemany(
+                "INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                '"values"=excluded."values", payload=excluded.payload, unscored=excluded.unscored '
+                "WHERE scores.unscored IS NOT NULL",
+                rows,
+            )
+
+    def scores(self, task: str, judge: str) -> dict[ItemKey, Score]:
+        """All scores that one judge gave to a task's outputs."""
+        rows = self._read(
+            'SELECT sample, repeat, "values", payload, unscored FROM scores '
+            "WHERE task=? AND judge=?",
+            task,
+            judge,
+        )
+        return {
+            (sample, repeat): Score(
+                sample_id=sample,
+                repeat=repeat,
+                values=json.loads(values),
+                payload=json.loads(payload),
+                unscored=unscored,
+            )
+            for sample, repeat, values, payload, unscored in rows
+        }
+
+    def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._explained():
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._explained():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn failures a user can do something about into messages; others are defects."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary part of the code
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise UserError(
+                    f"Another process is using {self.path.parent}.",
+                    fix="Wait until it is done, or choose another folder with --output.",
+                ) from error
+            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise self._damaged(str(error)) from error
+            if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+                raise no_room(self.path, str(error)) from error
+            if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+                raise not_writable(self.path, str(error)) from error
+            raise
+
+    def _damaged(self, reason: str) -> UserError:
+        return UserError(
+            f"{self.path} is damaged: {reason}",
+            fix=f"Remove it (rm {self.path}*); then the same command computes its outputs again.",
+        )
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
