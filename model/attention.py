@@ -53,7 +53,13 @@ class KVCache:
     """
 
     def __init__(
-        self, config: ModelConfig, *, rows: int, capacity: int, device: torch.device, dtype: torch.dtype
+        self,
+        config: ModelConfig,
+        *,
+        rows: int,
+        capacity: int,
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
         if capacity > config.max_length:
             raise ValueError(
@@ -65,7 +71,9 @@ class KVCache:
         self.lengths_B = torch.zeros(rows, device=device, dtype=torch.long)
         self.capacity = capacity
 
-    def write(self, layer: int, k_BGSE: Tensor, v_BGSE: Tensor, index_BS: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    def write(
+        self, layer: int, k_BGSE: Tensor, v_BGSE: Tensor, index_BS: Tensor, width: int
+    ) -> tuple[Tensor, Tensor]:
         """Store new keys and values at `index_BS`; returns the first `width` of all of them."""
         index = index_BS[:, None, :, None].expand_as(k_BGSE)
         self.keys[layer].scatter_(2, index, k_BGSE)

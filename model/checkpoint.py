@@ -121,8 +121,8 @@ def read_checkpoint(folder: Path) -> CheckpointFiles:
         raise CheckpointError(f"{folder / 'encoder.json'}: {error}") from error
     if (architecture.latent_channels, architecture.latent_grid) != (encoder.channels, encoder.grid):
         raise CheckpointError(
-            f"{folder}: the encoder gives {encoder.grid}² tokens of {encoder.channels} channels, the "
-            f"model takes {architecture.latent_grid}² of {architecture.latent_channels}"
+            f"{folder}: the encoder gives {encoder.grid}² tokens of {encoder.channels} channels, "
+            f"the model takes {architecture.latent_grid}² of {architecture.latent_channels}"
         )
     return CheckpointFiles(
         folder=folder,
@@ -150,7 +150,9 @@ def load_checkpoint(folder: Path, *, device: torch.device, dtype: torch.dtype) -
     wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
     found = {name: tuple(t.shape) for name, t in tensors.items()}
     if wanted != found:
-        differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        differing = sorted(
+            name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
+        )
         raise CheckpointError(
             f"{weights}: does not fit config.json; differing tensors: {', '.join(differing[:5])}"
         )

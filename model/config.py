@@ -12,8 +12,8 @@ Prediction = Literal["x", "v"]
 class ModelConfig:
     """Architecture of a unified model (paper §2.2, §6.1, appendix E).
 
-    `num_experts` counts every expert and `top_k` every active one, shared ones included: the paper's
-    "15 of 254" with one shared expert per modality is num_experts=256, top_k=16.
+    `num_experts` counts every expert and `top_k` every active one, shared ones included: the
+    paper's "15 of 254" with one shared expert per modality is num_experts=256, top_k=16.
     Raises ValueError, naming the field, for a configuration that cannot work.
     """
 
@@ -44,7 +44,9 @@ class ModelConfig:
             ("prediction", Prediction),
         ):
             if getattr(self, name) not in get_args(kind):
-                raise ValueError(f"{name} must be one of {get_args(kind)}, not {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name} must be one of {get_args(kind)}, not {getattr(self, name)!r}"
+                )
         positive = ["vocab_size", "dim", "num_layers", "num_heads", "num_kv_heads", "head_dim"]
         positive += ["max_length", "latent_channels", "latent_grid", "time_dim"]
         positive += (
@@ -64,7 +66,8 @@ class ModelConfig:
             raise ValueError("dim must be a multiple of 4 and time_dim of 2 for sinusoids")
         if self.latent_tokens + 2 > self.max_length:
             raise ValueError(
-                f"a picture of {self.latent_tokens} tokens does not fit max_length={self.max_length}"
+                f"a picture of {self.latent_tokens} tokens does not fit "
+                f"max_length={self.max_length}"
             )
         if self.feed_forward == "moe" and not 1 <= self.routed_top_k <= self.num_routed:
             raise ValueError(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class RawPixels:
-    """Flattened RGB patches in [−1, 1] (paper §3): no network, nothing frozen, exactly invertible."""
+    """Flattened RGB patches in [−1, 1] (paper §3): no network, exactly invertible."""
 
     picture_size: int = 32
     patch_size: int = 8
@@ -22,7 +22,8 @@ class RawPixels:
     def __post_init__(self) -> None:
         if self.picture_size % self.patch_size:
             raise ValueError(
-                f"picture_size {self.picture_size} is not a multiple of patch_size {self.patch_size}"
+                f"picture_size {self.picture_size} is not a multiple of "
+                f"patch_size {self.patch_size}"
             )
 
     @property

@@ -9,6 +9,7 @@ Shapes: R rows of a session, S new tokens, T tokens a picture, C latent channels
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -117,7 +118,7 @@ def solve(
     """Euler from t = 0 to exactly t = 1 in `num_steps` evaluations of velocity(z, t)."""
     times = flow.euler_times(num_steps, alpha, device=noise.device)
     z = noise
-    for t, following in zip(times[:-1], times[1:], strict=True):
+    for t, following in pairwise(times):
         z = z + (following - t) * velocity(z, t)
     return z
 
@@ -215,9 +216,7 @@ def generate_text(
                     active[row] = not finished(row, texts[row])
         if not any(active):
             break
-        session.feed(
-            torch.tensor(chosen, device=device), torch.tensor(active, device=device)
-        )
+        session.feed(torch.tensor(chosen, device=device), torch.tensor(active, device=device))
     return texts
 
 
@@ -230,9 +229,7 @@ def choose_text(
 ) -> list[int]:
     """Index of the choice that greedy decoding takes when only choices (and their `<eot>`) are
     allowed."""
-    options = [
-        [[*tokenizer.encode(text), tokenizer.eot] for text in texts] for texts in choices
-    ]
+    options = [[[*tokenizer.encode(text), tokenizer.eot] for text in texts] for texts in choices]
     depth = max(len(ids) for texts in options for ids in texts)
     session = Session(model, documents, new_tokens=depth, pad=tokenizer.pad)
     device = session.last_RD.device

@@ -51,7 +51,9 @@ def document_length(document: Document) -> int:
     )
 
 
-def caption_document(tokenizer: Tokenizer, caption: str | None, picture: PictureSegment) -> Document:
+def caption_document(
+    tokenizer: Tokenizer, caption: str | None, picture: PictureSegment
+) -> Document:
     """Text to picture: `<bos> caption <boi> picture <eoi>`; None drops the condition."""
     ids = [tokenizer.bos, *(tokenizer.encode(caption) if caption is not None else ())]
     return [
@@ -76,23 +78,37 @@ def text_document(tokenizer: Tokenizer, text: str) -> Document:
     return [TextSegment(ids=[tokenizer.bos, *tokenizer.encode(text), tokenizer.eos])]
 
 
+def question_document(
+    tokenizer: Tokenizer, pictures: Sequence[PictureSegment], question: str
+) -> Document:
+    """`<bos>`, the pictures between `<boi>` and `<eoi>`, then `<user> question <assistant>`.
+
+    The chat template of checkpoints of ours: pictures stand first, as in LLaVA and Cambrian.
+    """
+    document: list[TextSegment | PictureSegment] = [TextSegment(ids=[tokenizer.bos], loss=False)]
+    for picture in pictures:
+        document.append(TextSegment(ids=[tokenizer.boi], loss=False))
+        document.append(picture)
+        document.append(TextSegment(ids=[tokenizer.eoi], loss=False))
+    document.append(_turn(tokenizer, question))
+    return document
+
+
 def chat_document(
     tokenizer: Tokenizer, picture: PictureSegment, turns: Sequence[tuple[str, str]]
 ) -> Document:
-    """`<bos> <boi> picture <eoi>`, then `<user> question <assistant> answer <eot>` a turn.
-
-    Only answers and their `<eot>` are trained on. The chat template of checkpoints of ours.
-    """
-    document: list[TextSegment | PictureSegment] = [
-        TextSegment(ids=[tokenizer.bos, tokenizer.boi], loss=False),
-        picture,
-        TextSegment(ids=[tokenizer.eoi], loss=False),
-    ]
+    """A picture and turns of (question, answer); only answers and their `<eot>` are trained on."""
+    document: list[TextSegment | PictureSegment] = []
     for question, answer in turns:
-        asked = [tokenizer.user, *tokenizer.encode(question), tokenizer.assistant]
-        document.append(TextSegment(ids=asked, loss=False))
+        asked = _turn(tokenizer, question)
+        document += [asked] if document else question_document(tokenizer, [picture], question)
         document.append(TextSegment(ids=[*tokenizer.encode(answer), tokenizer.eot]))
     return document
+
+
+def _turn(tokenizer: Tokenizer, question: str) -> TextSegment:
+    ids = [tokenizer.user, *tokenizer.encode(question), tokenizer.assistant]
+    return TextSegment(ids=ids, loss=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +134,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on `device`."""
-        moved = {
-            name: value.to(device) for name, value in vars(self).items() if name != "visible"
-        }
+        moved = {name: value.to(device) for name, value in vars(self).items() if name != "visible"}
         visible = Visible(
             first_BS=self.visible.first_BS.to(device), last_BS=self.visible.last_BS.to(device)
         )

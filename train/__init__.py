@@ -5,5 +5,6 @@ mixture.py     packed row k of a recipe
 optimizer.py   AdamW with fp32 master weights, and the learning-rate schedule
 pretrain.py    the loop: train, save, go on exactly
 state.py       training state on disk
+export.py      checkpoint folders from runs
 recipes/       recipes in use
 """

@@ -23,11 +23,13 @@ from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.model.unified import UnifiedModel
 from unimm_eval.train.mixture import WorldMixture, tokenizer_texts
 from unimm_eval.train.optimizer import MasterWeights, learning_rate
-from unimm_eval.train.recipe import Recipe
+from unimm_eval.train.recipe import Recipe, save_recipe
 from unimm_eval.train.state import load_state, save_state
 
 TOKENIZER_DOCUMENTS = 4000
 TOKENIZER_SEED = 0
+RECIPE = "recipe.yaml"
+LOG = "log.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +70,13 @@ class Pretraining:
     def __init__(self, recipe: Recipe, folder: Path, *, workers: int = 1) -> None:
         self.recipe, self.folder, self.workers = recipe, folder, workers
         folder.mkdir(parents=True, exist_ok=True)
+        save_recipe(folder / RECIPE, recipe)
         self.tokenizer = self._tokenizer()
         config = recipe.model_config_()
         if self.tokenizer.vocab_size > config.vocab_size:
             raise UserError(
-                f"the tokenizer has {self.tokenizer.vocab_size} tokens, the model {config.vocab_size}",
+                f"the tokenizer has {self.tokenizer.vocab_size} tokens, "
+                f"the model {config.vocab_size}",
                 fix="Set model.vocab_size in the recipe.",
             )
         self.model = UnifiedModel(config).initialise(seed=recipe.seed)
@@ -94,7 +98,9 @@ class Pretraining:
             Tokenizer.train(iter(texts), vocab_size=vocab_size).save(path)
         return Tokenizer.load(path)
 
-    def run(self, *, until: int | None = None, on_step: Callable[[StepLog], None] | None = None) -> None:
+    def run(
+        self, *, until: int | None = None, on_step: Callable[[StepLog], None] | None = None
+    ) -> None:
         """Train to `until` (default: the recipe's last step), saving as the recipe says.
 
         SIGTERM or SIGINT finishes the step, saves and raises IncompleteError. A loss that is not
@@ -107,7 +113,7 @@ class Pretraining:
             number: signal.signal(number, lambda signum, _: stopping.append(signum))
             for number in (signal.SIGTERM, signal.SIGINT)
         }
-        log_path = self.folder / "log.jsonl"
+        log_path = self.folder / LOG
         _cut_log(log_path, self.step)
         try:
             with open(log_path, "a", encoding="utf-8") as log:
@@ -136,6 +142,13 @@ class Pretraining:
             identity=self.recipe.identity(),
         )
 
+    def tokens_seen(self) -> int:
+        """Tokens of all steps so far, from the log."""
+        path = self.folder / LOG
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        entries = [json.loads(line) for line in lines]
+        return sum(entry["tokens"] for entry in entries if entry["step"] <= self.step)
+
     def _batches(self, stop_at: int) -> Iterator[Batch]:
         loader: DataLoader[Batch] = DataLoader(
             _Steps(WorldMixture(self.recipe, self.tokenizer)),
@@ -160,7 +173,8 @@ class Pretraining:
         )
         if not math.isfinite(float(total.detach())):
             raise UserError(
-                f"step {self.step}: the loss is not finite (text {float(text.detach())}, flow {float(flow.detach())})",
+                f"step {self.step}: the loss is not finite (text {float(text.detach())}, "
+                f"flow {float(flow.detach())})",
                 fix="Lower the learning rate, or continue from an earlier state.",
             )
         total.backward()

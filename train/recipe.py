@@ -10,7 +10,7 @@ from unimm_eval.api import UserError, stable_hash
 from unimm_eval.model.config import ModelConfig
 from unimm_eval.model.encoders import RawPixels
 
-SOURCES = ("text", "text_to_image", "image_to_text", "chat")
+_EXAMPLE = "See train/recipes/demo.yaml."
 
 
 class _Strict(BaseModel):
@@ -62,8 +62,8 @@ class Recipe(_Strict):
         config, encoder = self.model_config_(), self.encoder_()
         if (config.latent_channels, config.latent_grid) != (encoder.channels, encoder.grid):
             raise ValueError(
-                f"the encoder gives {encoder.grid}² tokens of {encoder.channels} channels, the model "
-                f"takes {config.latent_grid}² of {config.latent_channels}"
+                f"the encoder gives {encoder.grid}² tokens of {encoder.channels} channels, "
+                f"the model takes {config.latent_grid}² of {config.latent_channels}"
             )
         if self.length > config.max_length:
             raise ValueError(f"length {self.length} is more than max_length {config.max_length}")
@@ -96,7 +96,7 @@ def load_recipe(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(values, dict):
-        raise UserError(f"{path}: a recipe is a table of fields", fix="See train/recipes/demo.yaml.")
+        raise UserError(f"{path}: a recipe is a table of fields", fix=_EXAMPLE)
     try:
         return Recipe(**values)
     except ValidationError as error:
@@ -104,4 +104,10 @@ def load_recipe(path: Path) -> Recipe:
             f"{'.'.join(str(part) for part in item['loc']) or 'recipe'}: {item['msg']}"
             for item in error.errors()
         )
-        raise UserError(f"{path}: {problems}", fix="See train/recipes/demo.yaml.") from error
+        raise UserError(f"{path}: {problems}", fix=_EXAMPLE) from error
+
+
+def save_recipe(path: Path, recipe: Recipe) -> None:
+    """Write a recipe as the file that `load_recipe` reads."""
+    values = recipe.model_dump(mode="json")
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")

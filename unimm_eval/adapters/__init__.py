@@ -1,0 +1,1 @@
+"""The models a run can judge, one file a family."""

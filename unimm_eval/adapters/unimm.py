@@ -1,0 +1,342 @@
+"""Checkpoints of ours: `demo`, or the path of a checkpoint folder."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unimm_eval.adapters.windows import Window, rolling_windows
+from unimm_eval.api import (
+    ChatRequest,
+    ContinuationRequest,
+    DenoiseRequest,
+    DocumentRequest,
+    FlowLoss,
+    ImageRequest,
+    Picture,
+    TextScore,
+    UserError,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unimm_eval.model.checkpoint import Checkpoint
+    from unimm_eval.model.sequence import PictureSegment
+
+DEMO = Path(__file__).parent.parent / "model" / "demo"
+PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+
+
+class UnimmCheckpoint:
+    """A unified model of ours, with every capability it was trained for."""
+
+    summary = "checkpoints of unimm-train: the embedded demo, or a folder"
+    examples = ("demo", "path/to/checkpoint")
+
+    def __init__(self, checkpoint: "Checkpoint", *, name: str) -> None:
+        self._model = checkpoint.model
+        self._tokenizer = checkpoint.tokenizer
+        self._files = checkpoint.files
+        self._encoder = checkpoint.files.encoder
+        self._name = name
+
+    @classmethod
+    def matches(cls, spec: str) -> bool:
+        if spec == "demo":
+            return True
+        path = Path(spec)
+        return (
+            path.suffix in (*PICKLED, ".safetensors") or path.is_dir() or "/" in spec.split(":")[0]
+        )
+
+    @classmethod
+    def capabilities_for(cls, spec: str) -> frozenset[str]:
+        _read(_folder(spec))
+        return frozenset({"ScoresText", "GeneratesText", "GeneratesImages", "DenoisesImages"})
+
+    @classmethod
+    def load(cls, spec: str, *, device: str, dtype: str) -> "UnimmCheckpoint":
+        """`dtype` "auto" is float32 on a CPU and bfloat16 elsewhere. Raises UserError."""
+        import torch
+
+        from unimm_eval.model.allocator import keep_freed_memory
+        from unimm_eval.model.checkpoint import CheckpointError, load_checkpoint
+
+        folder = _folder(spec)
+        if dtype == "auto":
+            dtype = "float32" if device == "cpu" else "bfloat16"
+        keep_freed_memory()
+        try:
+            checkpoint = load_checkpoint(
+                folder, device=torch.device(device), dtype=getattr(torch, dtype)
+            )
+        except CheckpointError as error:
+            raise UserError(str(error), fix=_FIX) from error
+        return cls(checkpoint, name="demo" if spec == "demo" else folder.resolve().name)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def fingerprint(self) -> str:
+        return self._files.fingerprint
+
+    def describe(self) -> Mapping[str, Any]:
+        config = self._files.config
+        return {
+            "parameters": sum(p.numel() for p in self._model.parameters()),
+            "vocab_size": config.vocab_size,
+            "max_length": config.max_length,
+            "encoder": self._encoder.to_json(),
+            "architecture": config.to_json(),
+            "training": self._files.training,
+        }
+
+    def score_continuations(self, requests: Sequence[ContinuationRequest]) -> list[TextScore]:
+        """Token boundaries are those of context + continuation together; a context that does not
+        fit loses its beginning."""
+        limit = self._files.config.max_length
+        windows = []
+        for request in requests:
+            before = self._tokenizer.encode(request.context)
+            after = self._tokenizer.encode(request.context + request.continuation)[len(before) :]
+            if not after or len(after) >= limit:
+                raise UserError(
+                    f"sample {request.sample_id}: a continuation of {len(after)} tokens cannot be "
+                    f"scored by a model of {limit} tokens"
+                )
+            context = [self._tokenizer.bos, *before][-(limit - len(after)) :]
+            windows.append(Window(context=context, scored=after))
+        return [
+            TextScore(
+                nats=nats,
+                tokens=len(window.scored),
+                bytes=len(request.continuation.encode()),
+                is_greedy=greedy,
+            )
+            for request, window, (nats, greedy) in zip(
+                requests, windows, self._score(windows), strict=True
+            )
+        ]
+
+    def score_documents(self, requests: Sequence[DocumentRequest]) -> list[TextScore]:
+        windows: list[Window] = []
+        counts, tokens = [], []
+        for request in requests:
+            ids = self._tokenizer.encode(request.text)
+            cut = rolling_windows(
+                ids,
+                prefix=self._tokenizer.bos,
+                max_length=min(request.max_length, self._files.config.max_length),
+                overlap=request.overlap,
+            )
+            windows += cut
+            counts.append(len(cut))
+            tokens.append(len(ids))
+        scored = iter(self._score(windows))
+        results = []
+        for request, count, length in zip(requests, counts, tokens, strict=True):
+            parts = [next(scored) for _ in range(count)]
+            results.append(
+                TextScore(
+                    nats=math.fsum(nats for nats, _ in parts),
+                    tokens=length,
+                    bytes=len(request.text.encode()),
+                    is_greedy=all(greedy for _, greedy in parts),
+                )
+            )
+        return results
+
+    def generate_text(self, requests: Sequence[ChatRequest]) -> list[str]:
+        from unimm_eval.model.generate import Sampling, choose_text, generate_text
+        from unimm_eval.model.sequence import question_document
+
+        documents = []
+        for request in requests:
+            pictures = [self._clean(part) for part in request.parts if isinstance(part, Picture)]
+            question = "".join(part for part in request.parts if isinstance(part, str))
+            documents.append(question_document(self._tokenizer, pictures, question))
+        answers = [""] * len(requests)
+        closed = [i for i, request in enumerate(requests) if request.choices is not None]
+        if closed:
+            options = [requests[i].choices or () for i in closed]
+            chosen = choose_text(
+                self._model, self._tokenizer, [documents[i] for i in closed], options
+            )
+            for i, choices, choice in zip(closed, options, chosen, strict=True):
+                answers[i] = choices[choice]
+        free = [i for i, request in enumerate(requests) if request.choices is None]
+        if free:
+            ids = generate_text(
+                self._model,
+                self._tokenizer,
+                [documents[i] for i in free],
+                seeds=[requests[i].seed for i in free],
+                max_new_tokens=max(requests[i].max_new_tokens for i in free),
+                sampling=[Sampling(temperature=requests[i].temperature) for i in free],
+                finished=lambda row, ids: self._finished(requests[free[row]], ids),
+            )
+            for i, tokens in zip(free, ids, strict=True):
+                answers[i] = self._cut(requests[i], tokens)
+        return answers
+
+    def generate_images(self, requests: Sequence[ImageRequest]) -> list[np.ndarray]:
+        from unimm_eval.model.generate import generate_pictures
+
+        results: dict[int, np.ndarray] = {}
+        for settings, rows in _grouped(
+            requests, lambda r: (r.guidance_scale, r.num_inference_steps)
+        ).items():
+            latents = generate_pictures(
+                self._model,
+                self._tokenizer,
+                [requests[row].prompt for row in rows],
+                seeds=[requests[row].seed for row in rows],
+                guidance_scale=settings[0],
+                num_inference_steps=settings[1],
+            )
+            pictures = self._encoder.decode(latents.float().cpu()).numpy()
+            results.update(zip(rows, pictures, strict=True))
+        return [results[row] for row in range(len(requests))]
+
+    def flow_losses(self, requests: Sequence[DenoiseRequest]) -> list[FlowLoss]:
+        import torch
+
+        from unimm_eval.model import flow
+        from unimm_eval.model.generate import seeded_noise
+        from unimm_eval.model.sequence import PictureSegment, TextSegment
+
+        config, tokenizer = self._files.config, self._tokenizer
+        noise = seeded_noise(
+            [request.seed for request in requests],
+            tokens=config.latent_tokens,
+            channels=config.latent_channels,
+        )
+        u = torch.tensor([request.u for request in requests], dtype=torch.float64)
+        times = flow.shift_time(u, self._model.alpha).float()
+        documents = []
+        for request, t, eps in zip(requests, times, noise, strict=True):
+            ids = [tokenizer.bos, *tokenizer.encode(request.caption), tokenizer.boi]
+            picture = PictureSegment(
+                latents=self._clean(request.picture).latents,
+                t=float(t),
+                noise=eps.numpy(),
+                flow=True,
+            )
+            documents.append([TextSegment(ids=ids, loss=False), picture])
+        batch = self._pack(documents)
+        with torch.inference_mode():
+            t_I11 = batch.t_I[:, None, None]
+            z_ITC = flow.noisy(batch.latents_ITC, batch.noise_ITC, t_I11)
+            hidden_BSD = self._model.hidden(batch, z_ITC)
+            picked = hidden_BSD.flatten(0, 1)[batch.index_IT.flatten()]
+            out_ITC = self._model.latent_out(picked).view_as(z_ITC)
+            velocity = self._model.velocity(out_ITC, z_ITC, t_I11, clamp=0.0)
+            target = batch.latents_ITC - batch.noise_ITC
+            loss_I = (velocity - target).square().mean((1, 2)).tolist()
+            blank_I = (batch.latents_ITC / (1 - t_I11)).square().mean((1, 2)).tolist()
+        return [
+            FlowLoss(loss=loss, t=float(t), blank=blank)
+            for loss, t, blank in zip(loss_I, times, blank_I, strict=True)
+        ]
+
+    def _score(self, windows: Sequence[Window]) -> list[tuple[float, bool]]:
+        """(−log p, whether every token was the likeliest) of each window's scored tokens."""
+        import torch
+
+        from unimm_eval.model.sequence import IGNORED, TextSegment
+
+        if not windows:
+            return []
+        documents = [
+            [TextSegment(ids=w.context, loss=False), TextSegment(ids=w.scored)] for w in windows
+        ]
+        batch = self._pack(documents)
+        with torch.inference_mode():
+            hidden_BSD = self._model.hidden(batch, batch.latents_ITC)
+            row_N, at_N = (batch.targets_BS != IGNORED).nonzero(as_tuple=True)
+            target_N = batch.targets_BS[row_N, at_N]
+            logits_NV = self._model.text_head(hidden_BSD[row_N, at_N]).float()
+            logp_N = logits_NV.log_softmax(-1).gather(1, target_N[:, None]).squeeze(1)
+            greedy_N = logits_NV.argmax(-1) == target_N
+        counts = [len(window.scored) for window in windows]
+        nats = [-float(logp.double().sum()) for logp in logp_N.cpu().split(counts)]
+        greedy = [bool(hits.all()) for hits in greedy_N.cpu().split(counts)]
+        return list(zip(nats, greedy, strict=True))
+
+    def _pack(self, documents: Sequence[Any]) -> Any:
+        """One document a row, on the model's device."""
+        from unimm_eval.model.sequence import document_length, pack
+
+        config = self._files.config
+        return pack(
+            [[document] for document in documents],
+            length=max(document_length(document) for document in documents),
+            pad=self._tokenizer.pad,
+            grid_tokens=config.latent_tokens,
+            channels=config.latent_channels,
+        ).to(self._device)
+
+    @property
+    def _device(self) -> Any:
+        return self._model.embedding.weight.device
+
+    def _clean(self, picture: Picture) -> "PictureSegment":
+        import torch
+
+        from unimm_eval.model.sequence import PictureSegment
+
+        pixels: Tensor = self._encoder.fit(torch.from_numpy(np.array(picture.load())))
+        return PictureSegment(latents=self._encoder.encode(pixels[None])[0].numpy())
+
+    def _finished(self, request: ChatRequest, ids: list[int]) -> bool:
+        if len(ids) >= request.max_new_tokens:
+            return True
+        text = self._tokenizer.decode(ids) if request.stop else ""
+        return any(stop in text for stop in request.stop)
+
+    def _cut(self, request: ChatRequest, ids: list[int]) -> str:
+        text = self._tokenizer.decode(ids)
+        ends = [text.index(stop) for stop in request.stop if stop in text]
+        return text[: min(ends)] if ends else text
+
+
+_FIX = "Export the checkpoint again with `unimm-train export`."
+
+
+def _folder(spec: str) -> Path:
+    """The folder of a spec. Raises UserError when there is none that may be read."""
+    if spec == "demo":
+        return DEMO
+    path = Path(spec)
+    if path.suffix in PICKLED:
+        raise UserError(
+            f"{spec}: pickled checkpoints are not read, because opening one can run any code.",
+            fix="Convert it to safetensors: `unimm-train export` makes a checkpoint folder.",
+        )
+    if path.is_file() and path.suffix == ".safetensors":
+        path = path.parent
+    if not path.is_dir():
+        raise UserError(f"{spec}: there is no such folder.", fix="Give the folder of a checkpoint.")
+    return path
+
+
+def _read(folder: Path) -> None:
+    from unimm_eval.model.checkpoint import CheckpointError, read_checkpoint
+
+    try:
+        read_checkpoint(folder)
+    except CheckpointError as error:
+        raise UserError(str(error), fix=_FIX) from error
+
+
+def _grouped(items: Sequence[Any], key: Callable[[Any], Any]) -> dict[Any, list[int]]:
+    """Indices of items by key, in order."""
+    groups: dict[Any, list[int]] = {}
+    for index, item in enumerate(items):
+        groups.setdefault(key(item), []).append(index)
+    return groups
