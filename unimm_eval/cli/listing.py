@@ -1,0 +1,89 @@
+"""`unimm-eval tasks` and `unimm-eval models`: what there is, read without importing it."""
+
+import json
+from pathlib import Path
+
+from unimm_eval.api import Card
+from unimm_eval.cli.tables import console_for_tables
+from unimm_eval.engine.registry import GROUPS, find_tasks, model_adapters, task_entries
+from unimm_eval.report.numbers import plain_number
+from unimm_eval.report.plain import one_line, visible
+
+
+def list_tasks() -> None:
+    """All tasks with their titles and what they need of a model."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    entries = task_entries()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table.add_column("Task", no_wrap=True)
+    table.add_column("Measures")
+    table.add_column("Needs")
+    for name, entry in entries.items():
+        table.add_row(
+            Text(one_line(name), style="bold cyan" if entry.card.mini else "bold"),
+            Text(one_line(entry.card.title)),
+            Text(", ".join(entry.card.requires), style="dim"),
+        )
+    console = console_for_tables()
+    console.print(table)
+    for group, meaning in GROUPS.items():
+        console.print(Text.assemble((group, "bold"), f"  {meaning}"))
+    console.print(Text("unimm-eval tasks NAME prints the card and the protocol of one.", "dim"))
+
+
+def show_task(name: str) -> None:
+    """The card of each matching task as a reader wants it, then the README of its folder."""
+    from rich.markdown import Markdown
+    from rich.text import Text
+
+    console = console_for_tables()
+    readmes: dict[Path, None] = {}
+    for entry in find_tasks([name], task_entries()):
+        title = (one_line(entry.card.name), "bold cyan"), f"  {one_line(entry.card.title)}"
+        console.print(Text.assemble(*title))
+        for key, value in _facts(entry.card):
+            console.print(Text.assemble((f"  {key:<10}", "dim"), visible(value)))
+        console.print()
+        readmes[entry.folder / "README.md"] = None
+    for path in readmes:
+        if path.is_file():
+            text = visible(path.read_text(encoding="utf-8"))
+            console.print(Markdown(text, hyperlinks=False))
+
+
+def list_models() -> None:
+    """All kinds of models: what they are and how they are given."""
+    from rich.text import Text
+
+    console = console_for_tables()
+    for kind, adapter in model_adapters().items():
+        console.print(Text.assemble((one_line(kind), "bold"), f"  {one_line(adapter.summary)}"))
+        for example in adapter.examples:
+            console.print(Text(f"    --model {one_line(example)}", style="cyan"))
+
+
+def _facts(card: Card) -> list[tuple[str, str]]:
+    facts = [
+        ("protocol", f"{card.protocol}, version {card.version}"),
+        ("hash", card.protocol_hash({})),
+        ("kind", "mini: on the embedded world, not official" if card.mini else "official"),
+        ("needs", ", ".join(card.requires)),
+    ]
+    for title, table in (("data", card.data), ("settings", card.settings), ("budget", card.budget)):
+        facts += [(title, f"{key} = {_plain(value)}") for key, value in table.items()]
+    for name, spec in card.metrics.items():
+        better = f"{spec.direction} is better"
+        unit = f", {spec.unit}" if spec.unit else ""
+        facts.append(("metric", f"{name} ({better}{unit}) {spec.description}".rstrip()))
+    facts += [
+        ("published", f"{row.model}: {row.metric} {plain_number(row.value)} ({row.source})")
+        for row in card.references
+    ]
+    return facts
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

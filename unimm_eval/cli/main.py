@@ -1,0 +1,151 @@
+"""`unimm-eval`: judge a model; list tasks and models; write a report; look at the machine."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unimm_eval.cli.program import run_program
+
+app = typer.Typer(
+    name="unimm-eval",
+    help="Judge one checkpoint of a unified multimodal model: language, understanding, generation.",
+    epilog="Example: unimm-eval --model demo --tasks mini",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def run(
+    context: typer.Context,
+    model: Annotated[
+        str | None,
+        typer.Option(help="What to judge: demo, or a checkpoint's folder; see `models`."),
+    ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="What to measure: names, globs or groups (mini); see `tasks`."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use only the first so many samples of each task.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, show_default="0", help="Seed of everything random.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(show_default="auto", help="cpu, cuda, cuda:1, mps.")
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(show_default="auto", help="float32, bfloat16, or auto: the model's own."),
+    ] = None,
+    batch_size: Annotated[
+        str | None, typer.Option(show_default="auto", help="Outputs at once: a number, or auto.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(show_default="runs/MODEL-PLAN", help="Folder of the run.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="TASK.KEY=VALUE", help="Change a task's setting; repeatable."
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file with these options; the command line wins.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(show_default="$UNIMM_EVAL_DATA or cache", help="Folder of benchmark files."),
+    ] = None,
+    dry_run: Annotated[
+        bool | None, typer.Option("--dry-run", help="Say what would be done, and stop.")
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    given = {
+        "model": model,
+        "tasks": tasks,
+        "limit": limit,
+        "seed": seed,
+        "device": device,
+        "dtype": dtype,
+        "batch_size": batch_size,
+        "output": output,
+        "set": assignments or None,
+        "data_dir": data_dir,
+        "dry_run": dry_run,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    if context.invoked_subcommand:
+        if given or config:
+            raise typer.BadParameter(
+                f"{context.invoked_subcommand} takes its own options, after its name; "
+                f"{', '.join(given) or 'config'} belongs to a run.",
+                ctx=context,
+            )
+        return
+    if version:
+        from unimm_eval import __version__
+
+        typer.echo(f"unimm-eval {__version__}")
+        return
+    if not given and config is None:
+        typer.echo(context.get_help())
+        return
+
+    from unimm_eval.cli.runs import run_command
+
+    run_command(given, config=config)
+
+
+@app.command()
+def tasks(
+    name: Annotated[
+        str | None, typer.Argument(help="Print the card and protocol of this task.")
+    ] = None,
+) -> None:
+    """List the tasks, or print the card and protocol of one."""
+    from unimm_eval.cli import listing
+
+    if name is None:
+        listing.list_tasks()
+    else:
+        listing.show_task(name)
+
+
+@app.command()
+def models() -> None:
+    """List the kinds of models that can be judged."""
+    from unimm_eval.cli import listing
+
+    listing.list_models()
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")],
+) -> None:
+    """Write report.html of a run again."""
+    from unimm_eval.report import build_report
+
+    typer.echo(build_report(run))
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, devices, folders and extras, and say what is amiss."""
+    from unimm_eval.cli.doctor import examine
+
+    raise typer.Exit(examine())
+
+
+def main() -> None:
+    sys.exit(run_program(app))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The bare command: run, watch, show the table, write the report."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unimm_eval.api import RunRecord, UserError
+from unimm_eval.cli.options import RunOptions, read_options
+from unimm_eval.cli.progress import watch
+from unimm_eval.cli.tables import console_for_tables, results_table
+from unimm_eval.engine.evaluate import TaskEstimate, dry_run, evaluate
+from unimm_eval.report import build_report
+from unimm_eval.report.plain import one_line
+
+
+def run_command(given: Mapping[str, Any], *, config: Path | None) -> None:
+    """Run as the options say. Raises UserError, IncompleteError or DefectError."""
+    options = read_options(given, config=config)
+    model = _required(options)
+    shared: dict[str, Any] = {
+        "limit": options.limit,
+        "device": options.device,
+        "batch_size": options.batch_size,
+        "output": options.output,
+        "settings": options.set,
+        "data_dir": options.data_dir,
+    }
+    if options.dry_run:
+        _show_estimates(dry_run(model, options.tasks, **shared))
+        return
+    with watch(sys.stderr) as progress:
+        record = evaluate(
+            model,
+            options.tasks,
+            seed=options.seed,
+            dtype=options.dtype,
+            progress=progress,
+            **shared,
+        )
+    _show_record(record)
+
+
+def _required(options: RunOptions) -> str:
+    missing = []
+    if not options.model:
+        missing.append(("--model", "unimm-eval models lists what can be given; try --model demo."))
+    if not options.tasks:
+        missing.append(("--tasks", "unimm-eval tasks lists all of them; try --tasks mini."))
+    if missing:
+        raise UserError(
+            f"{' and '.join(name for name, _ in missing)} must be given.",
+            fix="\n".join(fix for _, fix in missing),
+        )
+    assert options.model is not None
+    return options.model
+
+
+def _show_record(record: RunRecord) -> None:
+    from rich.text import Text
+
+    folder = Path(record.volatile["folder"])
+    console = console_for_tables()
+    console.print(results_table(record.results))
+    report = build_report(folder)
+    for name, what in (
+        ("model", f"{record.model.name}  {record.model.fingerprint[:16]}"),
+        ("time", f"{record.volatile['seconds']:.0f} s"),
+        ("folder", str(folder)),
+        ("report", str(report)),
+    ):
+        console.print(Text.assemble((f"{name:<8}", "dim"), one_line(what)), soft_wrap=True)
+
+
+def _show_estimates(estimates: Sequence[TaskEstimate]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table.add_column("Task")
+    for title in ("Samples", "Outputs", "Batch size", "Model calls"):
+        table.add_column(title, justify="right")
+    for entry in estimates:
+        numbers = (entry.samples, entry.outputs, entry.batch_size, entry.batches)
+        table.add_row(Text(one_line(entry.task)), *(f"{number:,}" for number in numbers))
+    total = sum(entry.outputs for entry in estimates)
+    console = console_for_tables()
+    console.print(table)
+    console.print(Text(f"{total:,} outputs in all. Nothing was loaded or written."))

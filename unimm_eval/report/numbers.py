@@ -1,0 +1,44 @@
+"""How numbers with errors are written: as many digits as the error justifies."""
+
+import math
+
+
+def decimals_for(value: float, stderr: float | None) -> int:
+    """Decimals that show two significant digits of `stderr`, or four of `value` without one."""
+    if stderr is not None and stderr > 0:
+        return _clamp(1 - _exponent(stderr))
+    if value == 0 or 0.1 <= abs(value) <= 1:
+        return 3
+    return _clamp(3 - _exponent(value))
+
+
+def with_error(value: float, stderr: float | None) -> str:
+    """`0.843 ± 0.021`; without an error, `0.843`."""
+    decimals = decimals_for(value, stderr)
+    if stderr is None:
+        return f"{value:,.{decimals}f}"
+    return f"{value:,.{decimals}f} ± {stderr:,.{decimals}f}"
+
+
+def as_interval(interval: tuple[float, float] | None, *, value: float, stderr: float | None) -> str:
+    """`0.801 to 0.882`, in the decimals of the value; empty without an interval."""
+    if interval is None:
+        return ""
+    decimals = decimals_for(value, stderr)
+    return f"{interval[0]:,.{decimals}f} to {interval[1]:,.{decimals}f}"
+
+
+def plain_number(value: float) -> str:
+    """A number without an error, in three significant decimals at most: `0.25`, `12.5`, `64`."""
+    if not math.isfinite(value):
+        return str(value)
+    text = f"{value:,.{decimals_for(value, None)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _exponent(value: float) -> int:
+    return math.floor(math.log10(abs(value)))
+
+
+def _clamp(decimals: int) -> int:
+    return min(6, max(0, decimals))
