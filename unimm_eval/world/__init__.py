@@ -28,6 +28,7 @@ from unimm_eval.world.captions import (
     sample_scene_for,
     wrong_scene_for,
 )
+from unimm_eval.world.detector import Detection, detect
 from unimm_eval.world.draw import SPLITS, Split, rng_for
 from unimm_eval.world.facts import FACTS, Fact, sample_riddle
 from unimm_eval.world.holdout import (
@@ -53,13 +54,14 @@ from unimm_eval.world.scenes import CANVAS, COLORS, SHAPES, SIZES, Scene, Thing,
 __all__ = [
     "CANVAS",
     "COLORS",
-    "FAMILIES",
     "FACTS",
+    "FAMILIES",
     "SHAPES",
     "SIZES",
     "SPLITS",
     "TAGS",
     "Chart",
+    "Detection",
     "Diagram",
     "Document",
     "Fact",
@@ -74,6 +76,7 @@ __all__ = [
     "Split",
     "Thing",
     "caption_of",
+    "detect",
     "is_held_out",
     "is_pair_held_out",
     "picture_from_json",

@@ -106,7 +106,7 @@ def prompt_is_held_out(metadata: Metadata) -> bool:
 
 
 def sample_prompt(rng: np.random.Generator, *, tag: str, split: Split) -> Metadata:
-    """A prompt of `tag`; in training none that is held out, in evaluation about 30 % that are.
+    """A prompt of `tag`; in training none that is held out, in evaluation about a quarter that are.
 
     The metadata carry `held_out`. Single objects and counts state no colour and no neighbour, so
     none of theirs is held out.
@@ -185,7 +185,7 @@ def sample_pair(rng: np.random.Generator, *, split: Split) -> tuple[str, Scene, 
     """(prompt, true scene, metadata) for text to image, the tags mixed by how hard they are.
 
     In training neither the words nor the picture show a held-out combination. In evaluation
-    about 30 % do, and the metadata say so in `held_out`.
+    about a quarter do, and the metadata say so in `held_out`.
     """
     tag = TAGS[int(np.searchsorted(np.cumsum(_TAG_WEIGHTS), rng.random()))]
     wanted = split != "train" and coin(rng, HELD_OUT_SHARE)

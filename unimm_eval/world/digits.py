@@ -38,7 +38,8 @@ def digit_mask(*, row: int, size: int) -> np.ndarray:
 
     scan = Image.fromarray(_scans()[0][row])
     mask = np.asarray(scan.resize((size, size), Image.Resampling.BICUBIC))
-    return np.clip(mask, 0.0, 1.0)
+    clipped: np.ndarray = np.clip(mask, 0.0, 1.0)
+    return clipped
 
 
 def digit_label(row: int) -> int:

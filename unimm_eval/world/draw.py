@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def rng_for(*, split: Split, purpose: str, index: int = 0) -> np.random.Generator:
-    """The random stream of sample `index` of `purpose` in `split`; equal arguments, equal stream."""
+    """The random stream of sample `index` of `purpose` in `split`; equal arguments, equal draws."""
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; one of {', '.join(SPLITS)}")
     entropy = [SPLITS.index(split), crc32(purpose.encode()), index]

@@ -26,7 +26,7 @@ AXES = {
     "below": "column",
 }
 _AXIS_SHIFT = {"beside": 1, "row": 2, "column": 4}
-HELD_OUT_SHARE = 0.3  # of evaluation samples, where a task can state a held-out combination
+HELD_OUT_SHARE = 0.25  # of evaluation samples, where a task can state a held-out combination
 
 
 def _attribute_rule(shape: str, color: str, relation_name: str) -> bool:

@@ -22,23 +22,24 @@ from unimm_eval.world.facts import FACTS
 from unimm_eval.world.pens import Pen, Reader, Writer, join, split_text
 from unimm_eval.world.scenes import COLOR_NAMES, SHAPES
 
-SHE = tuple(
-    "anna bella clara dora emma flora greta helen iris julia "
-    "karla laura maria nora olga paula rosa sofia tina vera".split()
-)
-HE = tuple(
-    "adam boris carl david emil felix gustav henry ivan jacob "
-    "karl leo martin noah oscar paul robert simon tom victor".split()
-)
-PLACES = tuple(
-    "garden mill well barn market harbor forest bridge castle school station meadow library "
-    "bakery island tower theater museum stable farm hotel temple beach lake river hill cave "
-    "gate fountain kitchen attic cellar".split()
-)
-MOODS = tuple(
-    "happy tired hungry calm proud sleepy brave shy angry sad curious lucky busy cold warm "
-    "nervous".split()
-)
+SHE = (
+    "anna", "bella", "clara", "dora", "emma", "flora", "greta", "helen", "iris", "julia", "karla",
+    "laura", "maria", "nora", "olga", "paula", "rosa", "sofia", "tina", "vera",
+)  # fmt: skip
+HE = (
+    "adam", "boris", "carl", "david", "emil", "felix", "gustav", "henry", "ivan", "jacob", "karl",
+    "leo", "martin", "noah", "oscar", "paul", "robert", "simon", "tom", "victor",
+)  # fmt: skip
+PLACES = (
+    "garden", "mill", "well", "barn", "market", "harbor", "forest", "bridge", "castle", "school",
+    "station", "meadow", "library", "bakery", "island", "tower", "theater", "museum", "stable",
+    "farm", "hotel", "temple", "beach", "lake", "river", "hill", "cave", "gate", "fountain",
+    "kitchen", "attic", "cellar",
+)  # fmt: skip
+MOODS = (
+    "happy", "tired", "hungry", "calm", "proud", "sleepy", "brave", "shy", "angry", "sad",
+    "curious", "lucky", "busy", "cold", "warm", "nervous",
+)  # fmt: skip
 NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
 MAKERS = {
     "bread": "baker", "salt": "miner", "honey": "beekeeper", "rope": "sailor",

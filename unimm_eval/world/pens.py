@@ -1,12 +1,13 @@
 """Two pens for one grammar: one writes a document, the other reads it back.
 
 A grammar is a function that calls `words`, `choose` and `weigh` on a pen. Every choice shows itself
-at once in the next words, so a text has one derivation, and the program that samples a document is the
-program that scores it: the sum of -log p over the choices is the exact -log p of the text.
+at once in the next words, so a text has one derivation, and the program that samples a document
+is the program that scores it: -log p of the text is the sum over its choices, exactly.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from math import log
 from typing import Protocol
 
@@ -54,13 +55,13 @@ class Writer:
 
     def weigh(self, weights: Mapping[str, float]) -> str:
         """Draw one of these words by its weight."""
-        left = self._random()
-        for option, weight in weights.items():
-            left -= weight
-            if left < 0:
-                break
+        bounds = accumulate(weights.values())
+        drawn = self._random()
+        # Rounding may leave the last bound a little below 1.
+        option = next((o for o, bound in zip(weights, bounds, strict=True) if drawn < bound), None)
+        option = option or list(weights)[-1]
         self.tokens.append(option)
-        self.nats -= log(weight)
+        self.nats -= log(weights[option])
         return option
 
 

@@ -11,6 +11,8 @@ from unimm_eval.world.scenes import Scene
 
 Segment = tuple[int, int, int, int]
 
+_NO_MARKS = Scene(things=())
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Glyph:
@@ -68,7 +70,7 @@ class Page:
     """Handwriting, with the marks (a scene) and rules (lines) of a form if it is one."""
 
     glyphs: tuple[Glyph, ...]
-    marks: Scene = Scene(things=())
+    marks: Scene = _NO_MARKS
     rules: tuple[Segment, ...] = ()
 
     def to_json(self) -> dict[str, Any]:

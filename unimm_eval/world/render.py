@@ -7,9 +7,9 @@ from unimm_eval.world.pictures import Chart, Diagram, Glyph, Page, Picture, Segm
 from unimm_eval.world.scenes import BACKGROUND, CANVAS, COLORS, Scene, Thing
 from unimm_eval.world.shapes import shape_mask
 
-LINE_GRAY = (120, 120, 130)
-_BLANK = np.broadcast_to(np.float32(BACKGROUND), (CANVAS, CANVAS, 3))
-_PALETTE = {name: np.float32(rgb) for name, rgb in COLORS.items()}
+_LINE = np.array((120, 120, 130), np.float32)
+_BLANK = np.broadcast_to(np.array(BACKGROUND, np.float32), (CANVAS, CANVAS, 3))
+_PALETTE = {name: np.array(rgb, np.float32) for name, rgb in COLORS.items()}
 _GRID_Y, _GRID_X = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
 
 # Bars of a chart: the baseline row, pixels a unit of height, width and spacing in pixels.
@@ -41,7 +41,7 @@ def _draw_line(canvas: np.ndarray, segment: Segment) -> None:
     along = np.clip(((_GRID_X - x1) * dx + (_GRID_Y - y1) * dy) / (dx * dx + dy * dy), 0, 1)
     distance = np.hypot(_GRID_X - x1 - along * dx, _GRID_Y - y1 - along * dy)
     cover = np.clip(1.2 - distance, 0, 1)
-    canvas += cover[:, :, None] * (np.float32(LINE_GRAY) - canvas)
+    canvas += cover[:, :, None] * (_LINE - canvas)
 
 
 def _draw_chart(canvas: np.ndarray, chart: Chart) -> None:

@@ -12,23 +12,27 @@ _SAMPLES = 8
 def _inside(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Whether points (x, y) in [-1, 1] (y downwards) are inside `shape`."""
     radius = np.hypot(x, y)
-    if shape == "circle":
-        return radius <= 1
-    if shape == "square":
-        return np.maximum(abs(x), abs(y)) <= 0.92
-    if shape == "triangle":
-        return abs(x) <= (y + 1) / 2
-    if shape == "diamond":
-        return abs(x) / 0.8 + abs(y) <= 1
-    if shape == "cross":
-        return np.minimum(abs(x), abs(y)) <= 0.3
-    if shape == "ring":
-        return (radius <= 1) & (radius >= 0.56)
-    if shape == "moon":
-        return (radius <= 1) & (np.hypot(x - 0.55, y) >= 0.85)
-    if shape == "bar":
-        return abs(y) <= 0.36
-    raise ValueError(f"unknown shape {shape!r}; one of {', '.join(SHAPES)}")
+    inside: np.ndarray
+    match shape:
+        case "circle":
+            inside = radius <= 1
+        case "square":
+            inside = np.maximum(abs(x), abs(y)) <= 0.92
+        case "triangle":
+            inside = abs(x) <= (y + 1) / 2
+        case "diamond":
+            inside = abs(x) / 0.8 + abs(y) <= 1
+        case "cross":
+            inside = np.minimum(abs(x), abs(y)) <= 0.3
+        case "ring":
+            inside = (radius <= 1) & (radius >= 0.56)
+        case "moon":
+            inside = (radius <= 1) & (np.hypot(x - 0.55, y) >= 0.85)
+        case "bar":
+            inside = abs(y) <= 0.36
+        case _:
+            raise ValueError(f"unknown shape {shape!r}; one of {', '.join(SHAPES)}")
+    return inside
 
 
 @cache
@@ -37,6 +41,6 @@ def shape_mask(*, shape: str, size: int) -> np.ndarray:
     fine = (np.arange(size * _SAMPLES) + 0.5) / (size * _SAMPLES) * 2 - 1
     x, y = np.meshgrid(fine, fine)
     samples = _inside(shape, x, y).reshape(size, _SAMPLES, size, _SAMPLES)
-    mask = samples.mean(axis=(1, 3), dtype=np.float32)
+    mask: np.ndarray = samples.mean(axis=(1, 3), dtype=np.float32)
     mask.flags.writeable = False
     return mask

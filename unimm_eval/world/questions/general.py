@@ -14,7 +14,7 @@ from unimm_eval.world.questions.asks import (
     small_scene,
 )
 from unimm_eval.world.questions.base import Draft, Family, SceneKind, lettered
-from unimm_eval.world.scenes import COLOR_NAMES, CORNERS, SHAPES, Scene
+from unimm_eval.world.scenes import COLOR_NAMES, CORNERS, QUADRANT, SHAPES, Scene
 
 
 def _ask_mmbench(rng: np.random.Generator, scene: Scene) -> Draft:
@@ -55,9 +55,11 @@ def _ask_seed_count(rng: np.random.Generator, scene: Scene) -> Draft:
     )
 
 
-def _ask_seed_place(rng: np.random.Generator, scene: Scene) -> Draft:
+def _ask_seed_place(rng: np.random.Generator, scene: Scene) -> Draft | None:
     """What stands in a corner, of four options."""
     subject = pick(rng, scene.things)
+    if any(min(abs(t.x - QUADRANT), abs(t.y - QUADRANT)) <= 2 for t in scene.things):
+        return None
     return lettered(
         rng,
         picture=scene,

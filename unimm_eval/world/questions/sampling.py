@@ -102,7 +102,7 @@ def _pair(
 
 
 def sample_question(rng: np.random.Generator, *, family: str, split: Split) -> Question:
-    """A question of `family`; never a held-out picture in training, else about 30 % of them."""
+    """A question of `family`; training has no held-out pictures, evaluation about a quarter."""
     chosen = _family(family)
     kind = pick(rng, chosen.kinds)
     if isinstance(kind, PairKind):
@@ -139,9 +139,9 @@ def _is_distinct(scene: Scene) -> bool:
 def sample_questions(rng: np.random.Generator, *, split: Split, k: int) -> list[Question]:
     """Up to `k` different questions about one picture, for training.
 
-    The family of the first is uniform over all. Further ones come from kinds that any scene
-    of different shapes and colours admits; other pictures have one question. Answers are as balanced as one scene allows, not
-    exactly: evaluate with `question_at`.
+    The family of the first is uniform over all. Further ones come from kinds that any scene of
+    different shapes and colours admits; other pictures have one question. Answers are as balanced
+    as one scene allows, not exactly: evaluate with `question_at`.
     """
     first = sample_question(rng, family=pick(rng, tuple(FAMILIES)), split=split)
     questions = [first]
@@ -152,6 +152,6 @@ def sample_questions(rng: np.random.Generator, *, split: Split, k: int) -> list[
         if len(questions) >= k:
             break
         draft = kind.ask(rng, scene)
-        if draft is not None:
+        if draft is not None and draft.question not in [q.question for q in questions]:
             questions.append(_finish(family, draft, held_out=first.held_out))
     return questions
