@@ -104,7 +104,7 @@ def evaluate(
                     "seconds": round(time.monotonic() - started, 3),
                     "threads": folder.threads,
                     "device": ready.device,
-                    "batch_sizes": identity["batch_sizes"],
+                    "batches": folder.batches,
                     "versions": versions(),
                     "hardware": hardware(),
                 },

@@ -84,7 +84,7 @@ def hardware() -> dict[str, Any]:
     facts: dict[str, Any] = {
         "host": platform.node(),
         "system": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": platform.machine(),
         "cores": os.cpu_count(),
     }
     torch = sys.modules.get("torch")

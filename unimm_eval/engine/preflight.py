@@ -14,6 +14,8 @@ from unimm_eval.engine.registry import TaskEntry, find_adapter, find_tasks, task
 from unimm_eval.engine.run import RUNS, check_output, check_writable
 from unimm_eval.engine.settings import check_tasks, configure
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -57,7 +59,7 @@ def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Opti
     subject: Subject | None = None
     device = "cpu"
     planned: list[PlannedTask] = []
-    _check_numbers(options, problems)
+    can_plan = _check_options(options, problems)
     with problems.noted():
         device = _device(model, options.device)
     with problems.noted():
@@ -69,15 +71,15 @@ def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Opti
                 _check_capabilities(subject, task)
         with problems.noted():
             task.check()
-            planned.append(
-                plan_task(
+            if can_plan:
+                entry = plan_task(
                     task,
                     seed=options.seed,
                     limit=options.limit,
                     batch_size=options.batch_size,
                     device=device,
                 )
-            )
+                planned.append(entry)
     with problems.noted():
         if options.output is None:
             check_writable(RUNS)
@@ -95,11 +97,17 @@ def make_task(entry: TaskEntry, values: Mapping[str, Any], data_dir: Path) -> Ta
     return task(entry.card, config, data_dir=data_dir)
 
 
-def _check_numbers(options: Options, problems: Problems) -> None:
+def _check_options(options: Options, problems: Problems) -> bool:
+    """Note what is wrong with the options; whether samples can be planned under them."""
+    before = len(problems.found)
     if options.limit is not None and options.limit < 1:
         problems.add(f"--limit is {options.limit}.", fix="Use 1 or more, or leave it out.")
     if options.batch_size != "auto" and options.batch_size < 1:
         problems.add(f"--batch-size is {options.batch_size}.", fix="Use auto, or 1 or more.")
+    can_plan = len(problems.found) == before
+    if options.dtype not in DTYPES:
+        problems.add(f"--dtype is {options.dtype}.", fix=f"Use one of {', '.join(DTYPES)}.")
+    return can_plan
 
 
 def _device(model: str | Model, device: str) -> str:

@@ -13,12 +13,18 @@ Row = tuple[Sample, Output, Score]
 
 
 def rows_of(planned: PlannedTask, metrics: Sequence[Metric]) -> list[Result]:
-    """Rows of the record, in the order of the card. Raises ValueError when metrics and card differ,
-    or a number is not finite."""
+    """Rows of the record, in the order of the card. The headline may be missing where a limit or
+    unscored samples leave too little to make it of. Raises ValueError when metrics and card differ
+    otherwise, or a number is not finite."""
     specs = planned.task.card.metrics
     found = {metric.name: metric for metric in metrics}
     headline = next(iter(specs))
-    if len(found) != len(metrics) or not found.keys() <= specs.keys() or headline not in found:
+    complete = not planned.limited and not any(metric.unscored for metric in metrics)
+    if (
+        len(found) != len(metrics)
+        or not found.keys() <= specs.keys()
+        or (complete and headline not in found)
+    ):
         raise ValueError(
             f"task {planned.name} summarizes {[metric.name for metric in metrics]}, "
             f"its card has {list(specs)}"

@@ -131,10 +131,14 @@ class RunFolder:
     def created(self) -> str:
         return str(self._document["created"])
 
+    @property
+    def batches(self) -> dict[str, list[list[int]]]:
+        """By task, its consecutive batches as [size, how many of it]."""
+        return dict(self._document["plan"]["batches"])
+
     def batch_sizes(self, task: str) -> list[int]:
         """Sizes of the consecutive batches that a task's outputs are produced in."""
-        runs = self._document["plan"]["batches"][task]
-        return [size for size, count in runs for _ in range(count)]
+        return [size for size, count in self.batches[task] for _ in range(count)]
 
     def set_batch_sizes(self, task: str, sizes: Sequence[int]) -> None:
         """Change the plan, durably."""

@@ -1,0 +1,6 @@
+"""The fakes of the engine's tests serve here too."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
