@@ -10,6 +10,7 @@ from itertools import chain, zip_longest
 from typing import Literal
 
 from unimm_eval.api import Exhibit
+from unimm_eval.report.numbers import plain_number
 from unimm_eval.report.pictures import Embedded, embed
 from unimm_eval.report.plain import visible
 
@@ -47,6 +48,10 @@ class Gallery:
     @property
     def total(self) -> int:
         return sum(self.counts.values())
+
+    @property
+    def judged(self) -> bool:
+        return any(verdict != "shown" for verdict in self.counts)
 
     @property
     def left_out(self) -> int:
@@ -121,7 +126,12 @@ def _entry(exhibit: Exhibit, *, verdict: Verdict, unscored: str | None) -> Entry
         note=visible(note, limit=TEXT_LIMIT),
         pictures=tuple(embed(name, picture) for name, picture in exhibit.shown.items()),
         facts=tuple(
-            (visible(str(key)), visible(str(value), limit=TEXT_LIMIT))
+            (
+                visible(str(key)),
+                plain_number(value)
+                if isinstance(value, float)
+                else visible(str(value), limit=TEXT_LIMIT),
+            )
             for key, value in exhibit.facts.items()
         ),
     )

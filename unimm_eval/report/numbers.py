@@ -4,9 +4,11 @@ import math
 
 
 def decimals_for(value: float, stderr: float | None) -> int:
-    """Decimals that show two significant digits of `stderr`, or four of `value` without one."""
+    """Decimals that show two significant digits of `stderr`, or four of `value` without one; never
+    more than six of `value`, however small its error."""
     if stderr is not None and stderr > 0:
-        return _clamp(1 - _exponent(stderr))
+        most = 5 - _exponent(value) if value else 6
+        return _clamp(min(1 - _exponent(stderr), most))
     if value == 0 or 0.1 <= abs(value) <= 1:
         return 3
     return _clamp(3 - _exponent(value))
