@@ -1,8 +1,8 @@
 """What there is: quick to say, and safe to look at whatever a plug-in says of itself."""
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,22 +15,27 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def seconds(*arguments: str) -> float:
-    """Best of three starts in a process of its own."""
+    """Processor time of a start, best of three: what a person waits for when nothing else runs."""
     command = [sys.executable, "-m", "unimm_eval.cli.main", *arguments]
     best = float("inf")
     for _ in range(3):
-        started = time.monotonic()
+        before = _children_seconds()
         subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
-        best = min(best, time.monotonic() - started)
+        best = min(best, _children_seconds() - before)
     return best
 
 
+def _children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_is_instant() -> None:
-    assert seconds("--help") < 1.0  # 0.3 s on an idle core; twice the goal, for a busy one
+    assert seconds("--help") < 1.0  # the goal is half of it, 0.3 s were measured
 
 
 def test_the_list_of_tasks_is_quick() -> None:
-    assert seconds("tasks") < 2.0  # 0.6 s on an idle core; twice the goal, for a busy one
+    assert seconds("tasks") < 2.0  # the goal is half of it, 0.7 s were measured
 
 
 def test_tasks_are_listed_without_importing_them(
@@ -51,6 +56,7 @@ def test_a_task_is_shown_with_its_card_and_protocol(
     out = capsys.readouterr().out
     assert "not official" in out
     assert "accuracy (higher is better)" in out
+    assert "shade=1.0  how bright a colour is asked for" in out
     assert "A & B <1B>: accuracy 0.91 (Table 1, <script>)" in out
     assert "The protocol for a reader." in out
     assert "\x1b" not in out

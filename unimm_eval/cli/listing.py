@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from unimm_eval.api import Card
+from unimm_eval.api import Card, Task
 from unimm_eval.cli.tables import console_for_tables
 from unimm_eval.engine.registry import GROUPS, find_tasks, model_adapters, task_entries
 from unimm_eval.report.numbers import plain_number
@@ -37,6 +37,7 @@ def list_tasks() -> None:
 def show_task(name: str) -> None:
     """The card of each matching task as a reader wants it, then the README of its folder."""
     from rich.markdown import Markdown
+    from rich.table import Table
     from rich.text import Text
 
     console = console_for_tables()
@@ -44,8 +45,10 @@ def show_task(name: str) -> None:
     for entry in find_tasks([name], task_entries()):
         title = (one_line(entry.card.name), "bold cyan"), f"  {one_line(entry.card.title)}"
         console.print(Text.assemble(*title))
-        for key, value in _facts(entry.card):
-            console.print(Text.assemble((f"  {key:<10}", "dim"), visible(value)))
+        grid = Table.grid(padding=(0, 1))
+        for key, value in [*_facts(entry.card), *_settings(entry.load())]:
+            grid.add_row(Text(f"  {key}", style="dim"), Text(visible(value)))
+        console.print(grid)
         console.print()
         readmes[entry.folder / "README.md"] = None
     for path in readmes:
@@ -69,7 +72,7 @@ def _facts(card: Card) -> list[tuple[str, str]]:
     facts = [
         ("protocol", f"{card.protocol}, version {card.version}"),
         ("hash", card.protocol_hash({})),
-        ("kind", "mini: on the embedded world, not official" if card.mini else "official"),
+        ("kind", _kind(card)),
         ("needs", ", ".join(card.requires)),
     ]
     for title, table in (("data", card.data), ("settings", card.settings), ("budget", card.budget)):
@@ -85,5 +88,18 @@ def _facts(card: Card) -> list[tuple[str, str]]:
     return facts
 
 
+def _kind(card: Card) -> str:
+    if card.mini:
+        return "mini: on the embedded world, not official"
+    return "official: on pinned data" if card.data else "on files of yours"
+
+
+def _settings(task: type[Task]) -> list[tuple[str, str]]:
+    return [
+        ("--set", f"{name}={_plain(field.get_default())}  {field.description or ''}".rstrip())
+        for name, field in task.Config.model_fields.items()
+    ]
+
+
 def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
