@@ -29,6 +29,7 @@ from unimm_eval.api import Metric
 CONFIDENCE = 0.95
 BOOTSTRAP_SEED = 20_260_101
 BOOTSTRAP_RESAMPLES = 2_000
+_RESOLUTION = 1e-6  # relative; nats come out of float32 arithmetic
 _BOOTSTRAP_CELLS = 4_000_000  # values held at once: resamples x clusters, 32 MB
 
 FloatArray = npt.NDArray[np.float64]
@@ -192,7 +193,8 @@ def ratio(
     """Σ numerators / Σ denominators (nats per token, bits per byte), bootstrapped over clusters.
 
     `transform` is increasing and applied to the ratio (exp: perplexity). The interval is the
-    percentile one, which commutes with it; the standard error is that of the transformed resamples.
+    percentile one, which commutes with it, and never narrower than what float32 resolves; the
+    standard error is that of the transformed resamples.
     Raises ValueError on empty, non-finite or unequally long input, or a denominator not above 0.
     """
     from scipy import stats
@@ -221,11 +223,11 @@ def ratio(
     )
     spread = np.array([outer(float(each)) for each in result.bootstrap_distribution])
     low, high = (outer(float(bound)) for bound in result.confidence_interval)
+    rounding = _RESOLUTION * abs(value)
     return Estimate(
         value=value,
         stderr=float(spread.std(ddof=1)),
-        # Equal ratios everywhere: summing in another order must not push the value outside.
-        interval=(min(low, value), max(high, value)),
+        interval=(min(low, value - rounding), max(high, value + rounding)),
         n=len(above),
         clusters=len(names),
         facts={"bootstrap_resamples": resamples},

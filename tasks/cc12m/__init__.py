@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import count
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -73,20 +74,23 @@ class Cc12mMini(FlowLossTask):
         """One a picture, as its description; one repeat a time."""
         return make_samples(self._rows(), repeats=self.config.times)
 
-    def _rows(self) -> Iterator[tuple[dict[str, object], str]]:
+    def _rows(self) -> list[tuple[dict[str, Any], str]]:
+        """Pictures as they are drawn, those that training lacks last."""
         from unimm_eval.world import rng_for, sample_captioned
 
         left = {False: self.config.pictures, True: self.config.held_out_pictures}
-        index = 0
-        while any(left.values()):
+        found: dict[bool, list[tuple[dict[str, Any], str]]] = {False: [], True: []}
+        for index in count():
+            if not any(left.values()):
+                break
             rng = rng_for(split="val", purpose="cc12m:mini", index=index)
             caption, scene, held_out = sample_captioned(rng, split="val")
-            index += 1
             if left[held_out]:
                 left[held_out] -= 1
                 picture = scene.to_json()
                 inputs = {"picture": picture, "caption": caption, "held_out": held_out}
-                yield inputs, stable_hash(picture)
+                found[held_out].append((inputs, stable_hash(picture)))
+        return found[False] + found[True]
 
     def picture(self, sample: Sample) -> Picture:
         from unimm_eval.world import picture_from_json, render

@@ -53,7 +53,8 @@ class GenEvalMini(Task):
         return self.config.model_dump(include={"num_inference_steps", "guidance_scale"})
 
     def samples(self) -> Iterator[Sample]:
-        """Prompts with GenEval's metadata, the tags taking turns; the prompt is the cluster."""
+        """Prompts with GenEval's metadata, the tags taking turns, held-out ones last; the prompt is
+        the cluster."""
         columns = [self._prompts(tag) for tag in TAGS]
         rows = (row for row in chain.from_iterable(zip_longest(*columns)) if row is not None)
         return make_samples(
@@ -75,7 +76,7 @@ class GenEvalMini(Task):
                 chosen[metadata["prompt"]] = {"key": key, **metadata}
             if not any(left.values()):
                 break
-        return list(chosen.values())
+        return sorted(chosen.values(), key=lambda metadata: metadata["held_out"])
 
     def produce(self, model: Any, items: Sequence[Item], ctx: Context) -> Iterator[Output]:
         requests = [

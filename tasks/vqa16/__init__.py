@@ -50,7 +50,8 @@ class Vqa16Mini(Task):
     config: Vqa16MiniConfig
 
     def samples(self) -> Iterator[Sample]:
-        """Questions with the description of their picture, the families taking turns.
+        """Questions with the description of their picture, the families taking turns, those on
+        held-out pictures last: the first sixteen samples already have a mean.
 
         The cluster is the picture, or the pair of pictures that differ in one attribute.
         """
@@ -66,16 +67,17 @@ class Vqa16Mini(Task):
         from unimm_eval.world import question_at
 
         left = {False: self.config.questions, True: self.config.held_out_questions}
-        chosen: list[dict[str, Any]] = []
+        found: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
         for index in range(_MAX_INDEX):
             question = question_at(family=family, split="test", index=index)
             if left[question.held_out]:
                 left[question.held_out] -= 1
-                chosen.append(question.to_json())
+                found[question.held_out].append(question.to_json())
             if not any(left.values()):
                 break
         else:
             raise ValueError(f"{family}: too few questions among the first {_MAX_INDEX}")
+        chosen = found[False] + found[True]
         if self.config.swap_pictures:
             # Half the list away: never its own picture, nor that of its pair.
             pictures = [row["picture"] for row in chosen]

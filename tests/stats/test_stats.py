@@ -228,9 +228,13 @@ def test_ratio_is_deterministic_and_blind_to_order():
     assert one == ratio(*zip(*reversed(rows), strict=True))
 
 
-def test_equal_documents_leave_a_point_that_holds_the_value():
-    estimate = ratio([0.3] * 9, [0.7] * 9, names(range(9)), transform=math.exp)
-    assert estimate.interval[0] <= estimate.value <= estimate.interval[1]
+def test_equal_documents_leave_no_more_than_rounding():
+    """A uniform guess among 768 tokens, in float32, is not told apart from one without rounding."""
+    nats = float(np.log(np.float32(768)))
+    estimate = ratio([7 * nats] * 9, [7] * 9, names(range(9)), transform=math.exp)
+    assert estimate.value != 768
+    assert estimate.interval[0] <= 768 <= estimate.interval[1]
+    assert estimate.interval == pytest.approx((768, 768), rel=1e-5)
     assert estimate.stderr == pytest.approx(0.0, abs=1e-12)
 
 

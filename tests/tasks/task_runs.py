@@ -54,6 +54,9 @@ class UniformText:
         self.seen += requests
         return [self._score(request.text) for request in requests]
 
+    def score_continuations(self, requests):
+        return [self._score(request.continuation) for request in requests]
+
     def _score(self, text):
         size = len(text.encode())
         return TextScore(nats=self.loss * size, tokens=size, bytes=size)
