@@ -4,6 +4,7 @@ Shapes: N tokens, D model dimension, F hidden dimension, E experts, A = N·activ
 token to an expert, sorted by expert. Modality 0 is text, 1 is image.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -25,18 +26,23 @@ class Routing:
     choices: list[Tensor] = field(default_factory=list)
     probabilities: list[Tensor] = field(default_factory=list)
 
-    def balance_loss(self, valid_N: Tensor) -> Tensor:
+    def balance_loss(
+        self, valid_N: Tensor, *, total: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
         """Auxiliary load-balancing loss, averaged over layers: experts · Σ_e share_e · p_e.
 
         share_e is the fraction of choices that fell on e and p_e the mean router probability, over
-        `valid_N` tokens (bool). 1 when balanced. Switch Transformer, eq. 4–6.
+        `valid_N` tokens (bool). 1 when balanced. Switch Transformer, eq. 4–6. Where `total` sums a
+        tensor over the ranks of a data-parallel step, shares and counts are those of all ranks and
+        the losses of the ranks add up to that of the whole batch.
         """
+        total = total or (lambda values: values)
         weight_N = valid_N.float()
-        count = weight_N.sum().clamp(min=1)
+        count = total(weight_N.sum()).clamp(min=1)
         losses = []
         for choice_NK, p_NE in zip(self.choices, self.probabilities, strict=True):
             chosen_NE = torch.zeros_like(p_NE).scatter_(1, choice_NK, 1.0)
-            share_E = (chosen_NE * weight_N[:, None]).sum(0) / (count * choice_NK.shape[1])
+            share_E = total((chosen_NE * weight_N[:, None]).sum(0)) / (count * choice_NK.shape[1])
             mean_E = (p_NE * weight_N[:, None]).sum(0) / count
             losses.append(p_NE.shape[1] * (share_E * mean_E).sum())
         return torch.stack(losses).mean()

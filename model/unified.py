@@ -5,6 +5,7 @@ channels, V vocabulary.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -142,11 +143,18 @@ class UnifiedModel(nn.Module):
             return prediction.float()
         return flow.velocity_from_x(prediction.float(), z_t, t, clamp=clamp)
 
-    def losses(self, batch: Batch, *, with_balance: bool) -> Losses:
+    def losses(
+        self,
+        batch: Batch,
+        *,
+        with_balance: bool,
+        total: Callable[[Tensor], Tensor] | None = None,
+    ) -> Losses:
         """Cross-entropy over targets (eq. 1) and flow loss over pictures (eq. 2).
 
         x-pred builds prediction and target with the same clamp of 1 − t, so the error of z0 is
-        weighted by 1 / max(1 − t, 0.05)² (JiT).
+        weighted by 1 / max(1 − t, 0.05)² (JiT). `total` sums over ranks, see
+        Routing.balance_loss.
         """
         t_I11 = batch.t_I[:, None, None]
         z_ITC = flow.noisy(batch.latents_ITC, batch.noise_ITC, t_I11)
@@ -169,7 +177,7 @@ class UnifiedModel(nn.Module):
         flow_sum = (velocity - target).square().mean((1, 2)).sum()
         balance = flat_ND.new_zeros((), dtype=torch.float32)
         if routing is not None:
-            balance = routing.balance_loss(batch.valid_BS.flatten())
+            balance = routing.balance_loss(batch.valid_BS.flatten(), total=total)
         return Losses(
             text_sum=text_sum,
             text_count=torch.tensor(len(index), device=flat_ND.device),

@@ -2,6 +2,8 @@
 
 recipe.py      what is trained on what, as a file
 mixture.py     packed row k of a recipe
+parallel.py    ranks of a data-parallel run
+log.py         one line a step
 optimizer.py   AdamW with fp32 master weights, and the learning-rate schedule
 pretrain.py    the loop: train, save, go on exactly
 state.py       training state on disk

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from unimm_eval.train.parallel import Ranks
 from unimm_eval.train.recipe import OptimizerRecipe
 
 
@@ -41,11 +42,12 @@ class MasterWeights:
             fused=True,
         )
 
-    def step(self, rate: float) -> Tensor:
-        """Apply the gradients at `rate`; returns their norm before clipping."""
+    def step(self, rate: float, ranks: Ranks) -> Tensor:
+        """Apply the gradients, summed over ranks, at `rate`; returns their norm before clipping."""
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             master.grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None
+        ranks.sum_gradients([master.grad for master in self.masters if master.grad is not None])
         norm = nn.utils.clip_grad_norm_(self.masters, self.recipe.max_grad_norm)
         for group in self.adamw.param_groups:
             group["lr"] = rate

@@ -5,12 +5,11 @@ The same command starts it and continues it; a continued run computes the losses
 never stopped.
 """
 
-import json
+import contextlib
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,40 +20,28 @@ from unimm_eval.model.allocator import keep_freed_memory
 from unimm_eval.model.sequence import Batch, pack
 from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.model.unified import UnifiedModel
+from unimm_eval.train.log import StepLog, TrainingLog, read_log
 from unimm_eval.train.mixture import WorldMixture, tokenizer_texts
 from unimm_eval.train.optimizer import MasterWeights, learning_rate
+from unimm_eval.train.parallel import Ranks
 from unimm_eval.train.recipe import Recipe, save_recipe
 from unimm_eval.train.state import load_state, save_state
 
 TOKENIZER_DOCUMENTS = 4000
 TOKENIZER_SEED = 0
 RECIPE = "recipe.yaml"
-LOG = "log.jsonl"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepLog:
-    """One line of log.jsonl. Losses are means of this step's batch."""
-
-    step: int
-    text_loss: float
-    flow_loss: float
-    balance: float
-    grad_norm: float
-    learning_rate: float
-    tokens: int
-    seconds: float
 
 
 class _Steps(Dataset[Batch]):
-    """Item i is the batch of step i."""
+    """Item i is this rank's share of the batch of step i."""
 
-    def __init__(self, mixture: WorldMixture) -> None:
+    def __init__(self, mixture: WorldMixture, ranks: Ranks) -> None:
         self.mixture = mixture
+        self.mine = range(ranks.rank, mixture.recipe.rows, ranks.size)
 
     def __getitem__(self, step: int) -> Batch:
         recipe = self.mixture.recipe
-        rows = [self.mixture.row(step * recipe.rows + r) for r in range(recipe.rows)]
+        rows = [self.mixture.row(step * recipe.rows + r) for r in self.mine]
         return pack(
             rows,
             length=recipe.length,
@@ -69,6 +56,9 @@ class Pretraining:
 
     def __init__(self, recipe: Recipe, folder: Path, *, workers: int = 1) -> None:
         self.recipe, self.folder, self.workers = recipe, folder, workers
+        self.ranks = Ranks()
+        if recipe.rows % self.ranks.size:
+            raise UserError(f"rows: {recipe.rows} rows cannot be shared by {self.ranks.size} ranks")
         folder.mkdir(parents=True, exist_ok=True)
         save_recipe(folder / RECIPE, recipe)
         self.tokenizer = self._tokenizer()
@@ -92,10 +82,11 @@ class Pretraining:
 
     def _tokenizer(self) -> Tokenizer:
         path = self.folder / "tokenizer.json"
-        if not path.exists():
+        if self.ranks.first and not path.exists():
             texts = tokenizer_texts(TOKENIZER_SEED, TOKENIZER_DOCUMENTS)
             vocab_size = self.recipe.model_config_().vocab_size
             Tokenizer.train(iter(texts), vocab_size=vocab_size).save(path)
+        self.ranks.wait()
         return Tokenizer.load(path)
 
     def run(
@@ -108,33 +99,26 @@ class Pretraining:
         """
         keep_freed_memory()
         stop_at = min(until or self.recipe.steps, self.recipe.steps)
-        stopping: list[int] = []
-        previous = {
-            number: signal.signal(number, lambda signum, _: stopping.append(signum))
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        log_path = self.folder / LOG
-        _cut_log(log_path, self.step)
-        try:
-            with open(log_path, "a", encoding="utf-8") as log:
-                for batch in self._batches(stop_at):
-                    entry = self._train_step(batch)
-                    log.write(json.dumps(vars(entry)) + "\n")
+        log = TrainingLog(self.folder, step=self.step) if self.ranks.first else None
+        with _signals() as signals, contextlib.closing(log) if log else contextlib.nullcontext():
+            for batch in self._batches(stop_at):
+                entry = self._train_step(batch)
+                stopping = self.ranks.any(bool(signals))
+                if log is not None:
+                    log.write(entry)
                     if on_step is not None:
                         on_step(entry)
                     if self.step % self.recipe.save_every == 0 or stopping or self.step == stop_at:
                         log.flush()
                         self.save()
-                    if stopping:
-                        raise IncompleteError(
-                            f"stopped after step {self.step}; the state is saved",
-                            fix="Give the same command to go on.",
-                        )
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+                if stopping:
+                    raise IncompleteError(
+                        f"stopped after step {self.step}; the state is saved",
+                        fix="Give the same command to go on.",
+                    )
 
     def save(self) -> None:
+        """Write the state. Raises IncompleteError, the last good state in place, when it cannot."""
         save_state(
             self.folder,
             step=self.step,
@@ -144,14 +128,12 @@ class Pretraining:
 
     def tokens_seen(self) -> int:
         """Tokens of all steps so far, from the log."""
-        path = self.folder / LOG
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        entries = [json.loads(line) for line in lines]
+        entries = read_log(self.folder)
         return sum(entry["tokens"] for entry in entries if entry["step"] <= self.step)
 
     def _batches(self, stop_at: int) -> Iterator[Batch]:
         loader: DataLoader[Batch] = DataLoader(
-            _Steps(WorldMixture(self.recipe, self.tokenizer)),
+            _Steps(WorldMixture(self.recipe, self.tokenizer), self.ranks),
             batch_size=None,
             sampler=range(self.step, stop_at),
             num_workers=self.workers,
@@ -163,32 +145,37 @@ class Pretraining:
     def _train_step(self, batch: Batch) -> StepLog:
         begin = time.perf_counter()
         recipe = self.recipe
-        losses = self.model.losses(batch, with_balance=recipe.balance_weight > 0)
-        text = losses.text_sum / losses.text_count.clamp(min=1)
-        flow = losses.flow_sum / losses.flow_count.clamp(min=1)
+        losses = self.model.losses(
+            batch, with_balance=recipe.balance_weight > 0, total=self.ranks.sum
+        )
+        counts = torch.stack((losses.text_count, losses.flow_count, batch.valid_BS.sum()))
+        text_count, flow_count, tokens = self.ranks.sum(counts)
+        text = losses.text_sum / text_count.clamp(min=1)
+        flow = losses.flow_sum / flow_count.clamp(min=1)
         total = (
             recipe.text_weight * text
             + recipe.flow_weight * flow
             + recipe.balance_weight * losses.balance
         )
-        if not math.isfinite(float(total.detach())):
+        means = self.ranks.sum(torch.stack((text, flow, losses.balance)))
+        if not math.isfinite(float(means.sum())):
             raise UserError(
-                f"step {self.step}: the loss is not finite (text {float(text.detach())}, "
-                f"flow {float(flow.detach())})",
+                f"step {self.step}: the loss is not finite (text {float(means[0])}, "
+                f"flow {float(means[1])})",
                 fix="Lower the learning rate, or continue from an earlier state.",
             )
         total.backward()
         rate = learning_rate(self.step, steps=recipe.steps, recipe=recipe.optimizer)
-        norm = self.optimizer.step(rate)
+        norm = self.optimizer.step(rate, self.ranks)
         self.step += 1
         return StepLog(
             step=self.step,
-            text_loss=float(text.detach()),
-            flow_loss=float(flow.detach()),
-            balance=float(losses.balance.detach()),
+            text_loss=float(means[0]),
+            flow_loss=float(means[1]),
+            balance=float(means[2]),
             grad_norm=float(norm),
             learning_rate=rate,
-            tokens=int(batch.valid_BS.sum()),
+            tokens=int(tokens),
             seconds=time.perf_counter() - begin,
         )
 
@@ -200,15 +187,14 @@ def _ignore_interrupts(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def _cut_log(path: Path, step: int) -> None:
-    """Drop lines after `step`: they were written behind the state that training goes on from."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (json.JSONDecodeError, KeyError):
-            continue
-    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT instead of dying of them."""
+    received: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda got, _: received.append(got)) for number in numbers]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -11,20 +11,30 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unimm_eval.api import UserError
+from unimm_eval.api import IncompleteError, UserError
 
 KEEP = 2
 
 
 def save_state(folder: Path, *, step: int, tensors: dict[str, Tensor], identity: str) -> Path:
-    """Write the state after `step` steps; states older than the last two are removed."""
+    """Write the state after `step` steps; states older than the last two are removed.
+
+    Raises IncompleteError when it cannot be written; nothing half-written is left.
+    """
     path = folder / f"state-{step:07d}.safetensors"
     partial = path.with_suffix(".partial")
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, partial, metadata={"step": str(step), "recipe": identity})
-    with open(partial, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        save_file(contiguous, partial, metadata={"step": str(step), "recipe": identity})
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise IncompleteError(
+            f"{path} cannot be written ({error}); the state before it is kept",
+            fix="Make room and give the same command to go on.",
+        ) from error
     for old in sorted(folder.glob("state-*.safetensors"))[:-KEEP]:
         old.unlink()
     return path

@@ -11,7 +11,7 @@ import typer
 from unimm_eval.cli.program import run_program
 
 if TYPE_CHECKING:
-    from unimm_eval.train.pretrain import StepLog
+    from unimm_eval.train.log import StepLog
 
 app = typer.Typer(
     name="unimm-train", no_args_is_help=True, add_completion=False, rich_markup_mode=None
@@ -86,3 +86,7 @@ def _printer(steps: int, every: int) -> "Callable[[StepLog], None]":
 
 def main() -> None:
     sys.exit(run_program(app))
+
+
+if __name__ == "__main__":
+    main()

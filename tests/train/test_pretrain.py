@@ -1,0 +1,179 @@
+"""A run stops anywhere and goes on exactly; ranks change nothing but the last bits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_recipe import small_recipe
+
+from unimm_eval.api import IncompleteError, UserError
+from unimm_eval.model.checkpoint import load_checkpoint
+from unimm_eval.train.export import export_run, export_untrained
+from unimm_eval.train.log import read_log
+from unimm_eval.train.pretrain import Pretraining
+from unimm_eval.train.recipe import load_recipe, save_recipe
+from unimm_eval.train.state import load_state, save_state
+
+ROOT = Path(__file__).parents[2]
+LOSSES = ("step", "text_loss", "flow_loss", "balance", "grad_norm", "learning_rate", "tokens")
+
+
+def losses(folder):
+    return [{name: entry[name] for name in LOSSES} for entry in read_log(folder)]
+
+
+@pytest.fixture(scope="module")
+def unstopped(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unstopped")
+    Pretraining(small_recipe(), folder, workers=0).run()
+    return folder
+
+
+def test_a_stopped_run_goes_on_with_the_losses_of_an_unstopped_one(unstopped, tmp_path):
+    Pretraining(small_recipe(), tmp_path, workers=0).run(until=2)
+    resumed = Pretraining(small_recipe(), tmp_path, workers=1)
+    assert resumed.step == 2
+    resumed.run(until=5)
+    Pretraining(small_recipe(), tmp_path, workers=0).run()
+    assert losses(tmp_path) == losses(unstopped)
+    last = "state-0000008.safetensors"
+    ours, theirs = load_file(tmp_path / last), load_file(unstopped / last)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_killed_run_goes_on_from_its_last_state(unstopped, tmp_path):
+    first = Pretraining(small_recipe(), tmp_path, workers=0)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(entry):
+        if entry.step == 5:  # two steps behind the state of step 3
+            raise Killed
+
+    with pytest.raises(Killed):
+        first.run(on_step=kill)
+    again = Pretraining(small_recipe(), tmp_path, workers=0)
+    assert again.step == 3
+    again.run()
+    assert losses(tmp_path) == losses(unstopped)
+
+
+def test_sigterm_saves_and_says_how_to_go_on(unstopped, tmp_path):
+    run = Pretraining(small_recipe(), tmp_path, workers=0)
+
+    def stop(entry):
+        if entry.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(IncompleteError, match=r"after step [45]"):
+        run.run(on_step=stop)
+    Pretraining(small_recipe(), tmp_path, workers=0).run()
+    assert losses(tmp_path) == losses(unstopped)
+
+
+def test_a_damaged_state_falls_back_to_the_one_before(unstopped, tmp_path):
+    run = Pretraining(small_recipe(), tmp_path, workers=0)
+    run.run(until=6)
+    newest = tmp_path / "state-0000006.safetensors"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    again = Pretraining(small_recipe(), tmp_path, workers=0)
+    assert again.step == 3
+    assert any("state-0000006" in warning for warning in again.warnings)
+    again.run()
+    assert losses(tmp_path) == losses(unstopped)
+
+
+def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    tensors = {"a": torch.ones(3)}
+    save_state(tmp_path, step=1, tensors=tensors, identity="x")
+
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("unimm_eval.train.state.save_file", full)
+    with pytest.raises(IncompleteError, match="No space left"):
+        save_state(tmp_path, step=2, tensors=tensors, identity="x")
+    loaded = load_state(tmp_path, identity="x")
+    assert loaded is not None
+    assert loaded[0] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["state-0000001.safetensors"]
+
+
+def test_a_folder_of_another_recipe_is_refused(unstopped):
+    with pytest.raises(UserError, match="another recipe"):
+        Pretraining(small_recipe(seed=1), unstopped, workers=0)
+
+
+def test_two_ranks_give_the_losses_of_one(unstopped, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    save_recipe(recipe, small_recipe())
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "unimm_eval.cli.train", "pretrain", str(recipe), "--output", "run"]
+    subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    for ours, theirs in zip(losses(tmp_path / "run"), losses(unstopped), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_the_model_learns_and_is_exported_as_it_was_trained(tmp_path):
+    recipe = small_recipe(steps=40, rows=8, save_every=40)
+    run = Pretraining(recipe, tmp_path / "run", workers=0)
+    run.run()
+    first, last = losses(tmp_path / "run")[0], losses(tmp_path / "run")[-1]
+    assert last["text_loss"] < 0.95 * first["text_loss"]
+    assert last["flow_loss"] < 0.7 * first["flow_loss"]
+    assert export_run(tmp_path / "run", tmp_path / "checkpoint") == 40
+    loaded = load_checkpoint(
+        tmp_path / "checkpoint", device=torch.device("cpu"), dtype=torch.float32
+    )
+    training = json.loads((tmp_path / "checkpoint" / "training.json").read_text())
+    assert training["step"] == 40
+    assert training["tokens"] == sum(entry["tokens"] for entry in losses(tmp_path / "run"))
+    for name, weight in loaded.model.state_dict().items():
+        trained = dict(zip(run.optimizer.names, run.optimizer.masters, strict=True))[name]
+        assert torch.equal(weight, trained.detach().bfloat16().float())
+
+
+def test_the_untrained_twin_believes_nothing(tmp_path):
+    export_untrained(small_recipe(), tmp_path)
+    model = load_checkpoint(tmp_path, device=torch.device("cpu"), dtype=torch.float32).model
+    assert not model.text_head.weight.any()
+    assert not model.latent_out.weight.any()
+    assert model.latent_in.weight.any()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"mixture": {"text": 0.5, "chat": 0.4}}, "sum to 0.9"),
+        ({"unknown": 1}, "unknown"),
+        ({"steps": 4}, "warmup_steps and decay_steps"),
+        ({"encoder": {"picture_size": 32, "patch_size": 4}}, "encoder gives"),
+        ({"length": 5000}, "max_length"),
+        ({"mixture": {"video": 1.0}}, "mixture"),
+    ],
+)
+def test_a_recipe_that_cannot_work_is_refused_by_name(tmp_path, change, named):
+    import yaml
+
+    path = tmp_path / "recipe.yaml"
+    save_recipe(path, small_recipe())
+    values = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**values, **change}))
+    with pytest.raises(UserError, match=named) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
