@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("packaging")  # one worker builds, once
-
 ROOT = Path(__file__).parent.parent
 ROOMS = ("tasks", "model", "train", "leaderboard")
 DATA = (".yaml", ".json", ".jsonl", ".md", ".txt", ".html", ".css", ".js", ".safetensors")
