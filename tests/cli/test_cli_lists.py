@@ -40,7 +40,9 @@ def test_the_list_of_tasks_is_quick() -> None:
 
 def test_tasks_are_listed_without_importing_them() -> None:
     code = (
-        "import sys; from unimm_eval.cli.main import app, run_program; run_program(app, ['tasks'])\n"
+        "import sys\n"
+        "from unimm_eval.cli.main import app, run_program\n"
+        "run_program(app, ['tasks'])\n"
         "print({'torch', 'pandas', 'unimm_eval.tasks.geneval'} & sys.modules.keys() or 'light')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
