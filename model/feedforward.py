@@ -61,14 +61,15 @@ class SwiGLU(nn.Module):
         return self.down(F.silu(self.gate(x_ND)) * self.up(x_ND))
 
 
-class SharedFeedForward(SwiGLU):
+class SharedFeedForward(nn.Module):
     """One feed-forward layer for every token."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config.dim, config.hidden_dim)
+        super().__init__()
+        self.expert = SwiGLU(config.dim, config.hidden_dim)
 
     def forward(self, x_ND: Tensor, modality_N: Tensor, routing: Routing | None) -> Tensor:
-        return super().forward(x_ND)
+        return self.expert(x_ND)
 
 
 class ModalityFeedForward(nn.Module):

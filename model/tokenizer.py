@@ -18,12 +18,15 @@ class Tokenizer:
         self._bpe = bpe
         # A caption that says "<eos>" is text: special tokens are placed by ids alone.
         self._bpe.encode_special_tokens = True
-        missing = [token for token in SPECIAL if bpe.token_to_id(token) is None]
-        if missing:
-            raise ValueError(f"tokenizer.json lacks the special tokens {', '.join(missing)}")
         self.pad, self.bos, self.eos, self.boi, self.eoi, self.user, self.assistant, self.eot = (
-            bpe.token_to_id(token) for token in SPECIAL
+            self._special(token) for token in SPECIAL
         )
+
+    def _special(self, token: str) -> int:
+        number: int | None = self._bpe.token_to_id(token)
+        if number is None:
+            raise ValueError(f"tokenizer.json lacks the special token {token}")
+        return number
 
     @property
     def vocab_size(self) -> int:

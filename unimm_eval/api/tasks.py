@@ -144,7 +144,7 @@ class Task(ABC):
         return f"{self.card.protocol}@{self.card.version}"
 
     def data_identity(self) -> str:
-        """Hash of the data that the user brought, by content; empty where the card pins the data."""
+        """Hash of the data that the user brought, by content; empty where the card pins it."""
         return ""
 
     def protocol_hash(self, overrides: Mapping[str, Any]) -> str:
