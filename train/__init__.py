@@ -8,5 +8,6 @@ optimizer.py   AdamW with fp32 master weights, and the learning-rate schedule
 pretrain.py    the loop: train, save, go on exactly
 state.py       training state on disk
 export.py      checkpoint folders from runs
+curve.py       the loss curve as a table and a figure
 recipes/       recipes in use
 """

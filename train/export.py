@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 from unimm_eval.api import UserError
-from unimm_eval.model.checkpoint import save_checkpoint
+from unimm_eval.model.checkpoint import read_checkpoint, save_checkpoint
+from unimm_eval.model.tokenizer import Tokenizer
+from unimm_eval.model.unified import UnifiedModel
 from unimm_eval.train.pretrain import RECIPE, Pretraining
-from unimm_eval.train.recipe import Recipe, load_recipe
+from unimm_eval.train.recipe import load_recipe
 
 
 def export_run(run: Path, output: Path) -> int:
@@ -16,17 +18,6 @@ def export_run(run: Path, output: Path) -> int:
     training = Pretraining(load_recipe(run / RECIPE), run, workers=0)
     if training.step == 0:
         raise UserError(f"{run}: nothing was trained and saved yet")
-    _export(training, output)
-    return training.step
-
-
-def export_untrained(recipe: Recipe, output: Path) -> None:
-    """Write the weights that training of `recipe` starts from."""
-    output.mkdir(parents=True, exist_ok=True)
-    _export(Pretraining(recipe, output, workers=0), output)
-
-
-def _export(training: Pretraining, output: Path) -> None:
     recipe = training.recipe
     training.model.float()
     training.optimizer.write_back()
@@ -37,9 +28,27 @@ def _export(training: Pretraining, output: Path) -> None:
         encoder=recipe.encoder_(),
         training={
             "recipe": json.loads(recipe.model_dump_json()),
-            "recipe_hash": recipe.identity(),
+            "recipe_hash": recipe.identity(training.step),
             "seed": recipe.seed,
             "step": training.step,
             "tokens": training.tokens_seen(),
         },
+    )
+    return training.step
+
+
+def export_twin(checkpoint: Path, output: Path) -> None:
+    """Write the twin of a checkpoint that has learned nothing. Raises UserError."""
+    try:
+        files = read_checkpoint(checkpoint)
+        tokenizer = Tokenizer.load(checkpoint / "tokenizer.json")
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    seed = int(files.training.get("seed", 0))
+    save_checkpoint(
+        output,
+        model=UnifiedModel(files.config).initialise(seed=seed),
+        tokenizer=tokenizer,
+        encoder=files.encoder,
+        training={"seed": seed, "step": 0, "tokens": 0, "twin_of": files.fingerprint},
     )

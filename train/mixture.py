@@ -51,18 +51,22 @@ class WorldMixture:
             "image_to_text": self._image_to_text,
             "chat": self._chat,
         }
-        self._sources = [(draw[name], share) for name, share in recipe.mixture.items() if share > 0]
-        weight = [share / self._mean_length(source) for source, share in self._sources]
-        self._cumulative = np.cumsum(np.array(weight) / sum(weight))
+        length = {name: self._mean_length(source) for name, source in draw.items()}
+        self._stages = []
+        for stage in recipe.stages:
+            weight = {name: share / length[name] for name, share in stage.mixture.items()}
+            cumulative = np.cumsum(list(weight.values())) / sum(weight.values())
+            self._stages.append(([draw[name] for name in weight], cumulative))
 
     def row(self, k: int) -> list[Document]:
         """The documents of packed row `k`; together at most `recipe.length` tokens."""
         rng = np.random.default_rng(np.random.SeedSequence([self.recipe.seed, 1, k]))
+        sources, cumulative = self._stages[self.recipe.stage(k // self.recipe.rows)]
         documents: list[Document] = []
         left, tries = self.recipe.length, _TRIES
         while tries and left >= 8:
-            source = self._sources[int(np.searchsorted(self._cumulative, rng.random()))][0]
-            document = source(rng)
+            source = int(np.searchsorted(cumulative, rng.random(), side="right"))
+            document = sources[source](rng)
             length = document_length(document)
             if length <= left:
                 documents.append(document)

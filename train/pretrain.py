@@ -74,7 +74,7 @@ class Pretraining:
         self.model.cast(getattr(torch, recipe.dtype))
         self.step = 0
         self.warnings: list[str] = []
-        if (state := load_state(folder, identity=recipe.identity())) is not None:
+        if (state := load_state(folder, identity=recipe.identity)) is not None:
             self.step, tensors, self.warnings = state
             self.optimizer.load_state(tensors)
         else:
@@ -123,7 +123,7 @@ class Pretraining:
             self.folder,
             step=self.step,
             tensors=self.optimizer.state(),
-            identity=self.recipe.identity(),
+            identity=self.recipe.identity(self.step),
         )
 
     def tokens_seen(self) -> int:

@@ -1,10 +1,18 @@
 """A recipe: everything a training run depends on, read from a YAML file."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from unimm_eval.api import UserError, stable_hash
 from unimm_eval.model.config import ModelConfig
@@ -29,6 +37,28 @@ class OptimizerRecipe(_Strict):
     max_grad_norm: float = Field(1.0, gt=0)
 
 
+Source = Literal["text", "text_to_image", "image_to_text", "chat"]
+
+
+class Stage(_Strict):
+    """What is mixed from a step on, until the next stage begins."""
+
+    from_step: int = Field(ge=0, description="first step of the stage")
+    mixture: dict[Source, float] = Field(
+        description="share of each source in tokens; they sum to 1"
+    )
+
+    @field_validator("mixture")
+    @classmethod
+    def _shares(cls, mixture: dict[Source, float]) -> dict[Source, float]:
+        total = sum(mixture.values())
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares sum to {total:g}, not 1")
+        if any(share < 0 for share in mixture.values()):
+            raise ValueError("a share is negative")
+        return mixture
+
+
 class Recipe(_Strict):
     """What is trained on what."""
 
@@ -42,9 +72,7 @@ class Recipe(_Strict):
     )
     model: dict[str, Any] = Field(description="fields of ModelConfig")
     encoder: dict[str, Any] = Field(description="fields of the encoder")
-    mixture: dict[Literal["text", "text_to_image", "image_to_text", "chat"], float] = Field(
-        description="share of each source in tokens; they sum to 1"
-    )
+    stages: tuple[Stage, ...] = Field(min_length=1, description="data, from step 0 on")
     text_weight: float = Field(1.0, ge=0, description="λ_LM of eq. 3")
     flow_weight: float = Field(3.0, ge=0, description="λ_flow of eq. 3")
     balance_weight: float = Field(0.01, ge=0, description="of the router's auxiliary loss")
@@ -54,11 +82,9 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
-        total = sum(self.mixture.values())
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"mixture: the shares sum to {total:g}, not 1")
-        if any(share < 0 for share in self.mixture.values()):
-            raise ValueError("mixture: a share is negative")
+        begins = [stage.from_step for stage in self.stages]
+        if begins[0] != 0 or any(a >= b for a, b in pairwise(begins)):
+            raise ValueError(f"stages: they begin at {begins}, not at 0 and ever later steps")
         config, encoder = self.model_config_(), self.encoder_()
         if (config.latent_channels, config.latent_grid) != (encoder.channels, encoder.grid):
             raise ValueError(
@@ -77,13 +103,19 @@ class Recipe(_Strict):
     def encoder_(self) -> RawPixels:
         return RawPixels(**self.encoder)
 
-    def identity(self) -> str:
-        """Hash of everything that decides the weights after a given step.
+    def stage(self, step: int) -> int:
+        """Index of the stage that `step` is in."""
+        return max(i for i, stage in enumerate(self.stages) if stage.from_step <= step)
 
-        The length of the run and when it decays are left out, so that a run can be prolonged.
+    def identity(self, step: int) -> str:
+        """Hash of everything that decided the weights after `step` steps.
+
+        Stages that had not begun, the length of the run and when its rate decays are left out, so
+        that a run can be prolonged and what comes next can be changed.
         """
         values = self.model_dump(mode="json", exclude={"name", "steps", "save_every"})
         values["optimizer"].pop("decay_steps")
+        values["stages"] = [stage for stage in values["stages"] if stage["from_step"] < step]
         return stable_hash(values)
 
 

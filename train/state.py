@@ -5,6 +5,7 @@ leaves at least one.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -40,10 +41,13 @@ def save_state(folder: Path, *, step: int, tensors: dict[str, Tensor], identity:
     return path
 
 
-def load_state(folder: Path, *, identity: str) -> tuple[int, dict[str, Tensor], list[str]] | None:
+def load_state(
+    folder: Path, *, identity: Callable[[int], str]
+) -> tuple[int, dict[str, Tensor], list[str]] | None:
     """(step, tensors, warnings) of the newest whole state, None where there is none.
 
-    Raises UserError when it belongs to another recipe.
+    `identity` gives what the state after a step must have been saved with. Raises UserError when it
+    belongs to another recipe.
     """
     warnings: list[str] = []
     for path in sorted(folder.glob("state-*.safetensors"), reverse=True):
@@ -54,10 +58,11 @@ def load_state(folder: Path, *, identity: str) -> tuple[int, dict[str, Tensor], 
         except (SafetensorError, OSError) as error:
             warnings.append(f"{path.name} is damaged ({error}); falling back to the one before")
             continue
-        if metadata.get("recipe") != identity:
+        step = int(metadata.get("step", 0))
+        if metadata.get("recipe") != identity(step):
             raise UserError(
                 f"{path}: this state belongs to another recipe",
                 fix="Train in another --output folder, or use the recipe it was started with.",
             )
-        return int(metadata["step"]), tensors, warnings
+        return step, tensors, warnings
     return None

@@ -14,7 +14,7 @@ from small_recipe import small_recipe
 
 from unimm_eval.api import IncompleteError, UserError
 from unimm_eval.model.checkpoint import load_checkpoint
-from unimm_eval.train.export import export_run, export_untrained
+from unimm_eval.train.export import export_run, export_twin
 from unimm_eval.train.log import read_log
 from unimm_eval.train.pretrain import Pretraining
 from unimm_eval.train.recipe import load_recipe, save_recipe
@@ -101,7 +101,7 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypa
     monkeypatch.setattr("unimm_eval.train.state.save_file", full)
     with pytest.raises(IncompleteError, match="No space left"):
         save_state(tmp_path, step=2, tensors=tensors, identity="x")
-    loaded = load_state(tmp_path, identity="x")
+    loaded = load_state(tmp_path, identity=lambda step: "x")
     assert loaded is not None
     assert loaded[0] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["state-0000001.safetensors"]
@@ -110,6 +110,21 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypa
 def test_a_folder_of_another_recipe_is_refused(unstopped):
     with pytest.raises(UserError, match="another recipe"):
         Pretraining(small_recipe(seed=1), unstopped, workers=0)
+
+
+def test_what_comes_next_can_be_changed_and_what_was_cannot(tmp_path):
+    first = {"from_step": 0, "mixture": {"text": 1.0}}
+    later = {"from_step": 4, "mixture": {"chat": 1.0}}
+    Pretraining(small_recipe(stages=(first,)), tmp_path, workers=0).run(until=4)
+    run = Pretraining(small_recipe(stages=(first, later), steps=9), tmp_path, workers=0)
+    assert run.step == 4
+    run.run(until=6)
+    flow = [entry["flow_loss"] for entry in losses(tmp_path)]
+    tokens = [entry["text_loss"] for entry in losses(tmp_path)]
+    assert flow == [0.0] * 6
+    assert all(tokens)
+    with pytest.raises(UserError, match="another recipe"):
+        Pretraining(small_recipe(stages=(first,)), tmp_path, workers=0)
 
 
 def test_two_ranks_give_the_losses_of_one(unstopped, tmp_path):
@@ -149,8 +164,16 @@ def test_the_model_learns_and_is_exported_as_it_was_trained(tmp_path):
 
 
 def test_the_untrained_twin_believes_nothing(tmp_path):
-    export_untrained(small_recipe(), tmp_path)
-    model = load_checkpoint(tmp_path, device=torch.device("cpu"), dtype=torch.float32).model
+    Pretraining(small_recipe(), tmp_path / "run", workers=0).run(until=3)
+    export_run(tmp_path / "run", tmp_path / "trained")
+    export_twin(tmp_path / "trained", tmp_path / "twin")
+    cpu = torch.device("cpu")
+    trained = load_checkpoint(tmp_path / "trained", device=cpu, dtype=torch.float32)
+    twin = load_checkpoint(tmp_path / "twin", device=cpu, dtype=torch.float32)
+    assert twin.files.config == trained.files.config
+    assert twin.tokenizer.encode("a red moon") == trained.tokenizer.encode("a red moon")
+    assert twin.files.fingerprint != trained.files.fingerprint
+    model = twin.model
     assert not model.text_head.weight.any()
     assert not model.latent_out.weight.any()
     assert model.latent_in.weight.any()
@@ -159,12 +182,13 @@ def test_the_untrained_twin_believes_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"mixture": {"text": 0.5, "chat": 0.4}}, "sum to 0.9"),
+        ({"stages": [{"from_step": 0, "mixture": {"text": 0.5, "chat": 0.4}}]}, "sum to 0.9"),
+        ({"stages": [{"from_step": 3, "mixture": {"text": 1.0}}]}, "stages"),
         ({"unknown": 1}, "unknown"),
         ({"steps": 4}, "warmup_steps and decay_steps"),
         ({"encoder": {"picture_size": 32, "patch_size": 4}}, "encoder gives"),
         ({"length": 5000}, "max_length"),
-        ({"mixture": {"video": 1.0}}, "mixture"),
+        ({"stages": [{"from_step": 0, "mixture": {"video": 1.0}}]}, "mixture"),
     ],
 )
 def test_a_recipe_that_cannot_work_is_refused_by_name(tmp_path, change, named):

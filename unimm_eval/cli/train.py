@@ -52,13 +52,27 @@ def export(
 
 
 @app.command()
-def init(recipe: RecipeArgument, output: OutputOption) -> None:
-    """Write the untrained twin of a recipe: its weights before the first step."""
-    from unimm_eval.train.export import export_untrained
-    from unimm_eval.train.recipe import load_recipe
+def twin(
+    checkpoint: Annotated[Path, typer.Argument(help="folder of a checkpoint")],
+    output: OutputOption,
+) -> None:
+    """Write the untrained twin of a checkpoint: what chance is measured on."""
+    from unimm_eval.train.export import export_twin
 
-    export_untrained(load_recipe(recipe), output)
+    export_twin(checkpoint, output)
     typer.echo(f"{output}: step 0")
+
+
+@app.command()
+def curve(
+    run: Annotated[Path, typer.Argument(help="folder of a training run")],
+    output: OutputOption,
+) -> None:
+    """Write the loss curve of a run: log.csv and curve.png."""
+    from unimm_eval.train.curve import write_curve
+
+    write_curve(run, output)
+    typer.echo(f"{output}: log.csv, curve.png")
 
 
 def _printer(steps: int, every: int) -> "Callable[[StepLog], None]":
