@@ -47,6 +47,14 @@ def test_lines_tell_rate_and_time_left(clock: Callable[[], float]) -> None:
     ]
 
 
+def test_only_a_task_without_numbers_failed() -> None:
+    stream = io.StringIO()
+    lines = LineProgress(stream)
+    lines.task_finished("limited", [RESULT.model_copy(update={"headline": False})])
+    lines.task_finished("broken", [])
+    assert stream.getvalue().splitlines() == ["limited: accuracy 0.50 ± 0.10", "broken: failed"]
+
+
 def test_bars_tell_phase_and_outcome() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
     with _bars(console) as live:

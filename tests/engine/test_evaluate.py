@@ -376,6 +376,7 @@ def test_every_problem_is_told_at_once_and_nothing_is_written(tmp_path):
         )
     text = str(caught.value)
     assert "8 problems" in text
+    assert "- --limit is 0.\n  → Use 1 or more, or leave it out.\n- --batch" in text
     for part in (
         "--limit is 0",
         "--batch-size is 0",

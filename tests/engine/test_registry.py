@@ -6,7 +6,13 @@ import pytest
 
 from unimm_eval.api import UserError
 from unimm_eval.engine import registry
-from unimm_eval.engine.registry import find_adapter, find_tasks, model_adapters, task_entries
+from unimm_eval.engine.registry import (
+    find_adapter,
+    find_tasks,
+    model_adapters,
+    nearest,
+    task_entries,
+)
 
 CARD = """
 name: {name}
@@ -138,3 +144,7 @@ def test_a_plugin_whose_files_are_gone_is_named(plugin):
 
 def test_a_checkout_is_its_own_plugin():
     assert "text" in task_entries()
+
+
+def test_a_near_name_is_suggested_once():
+    assert nearest("dem", ["demo", "other", "demo"]) == " (did you mean demo?)"

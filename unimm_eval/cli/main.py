@@ -1,4 +1,4 @@
-"""`unimm-eval`: judge a model; list tasks and models; write a report; look at the machine."""
+"""`unimm-eval`: judge a model; list tasks and models; report and compare; look at the machine."""
 
 import sys
 from pathlib import Path
@@ -133,6 +133,18 @@ def report(
     from unimm_eval.report import build_report
 
     typer.echo(build_report(run))
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="A")],
+    b: Annotated[Path, typer.Argument(help="Folder of another run.", metavar="B")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Compare two runs sample by sample: differences, and every verdict that flipped."""
+    from unimm_eval.cli.compare import compare_command
+
+    compare_command(a, b, as_json=as_json)
 
 
 @app.command()

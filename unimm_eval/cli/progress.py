@@ -142,10 +142,11 @@ def _bars(console: "Console") -> "Bars":
 
 
 def _outcome(results: Sequence[Result]) -> str:
-    headline = next((row for row in results if row.headline), None)
-    if headline is None:
+    """The headline, or the first number of a task that was limited too much to have one."""
+    if not results:
         return "failed"
-    return f"{headline.metric} {with_error(headline.value, headline.stderr)}"
+    shown = next((row for row in results if row.headline), results[0])
+    return f"{shown.metric} {with_error(shown.value, shown.stderr)}"
 
 
 def _duration(seconds: float) -> str:

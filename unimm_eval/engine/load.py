@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -29,10 +30,12 @@ class LoadedTask:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedRun:
-    """A run's folder: its record, and its tasks by name in the order they were run."""
+    """A run's folder: its record, what it is a run of, and its tasks by name in the order they were
+    run."""
 
     folder: Path
     record: RunRecord
+    identity: Mapping[str, Any]
     tasks: Mapping[str, LoadedTask]
 
 
@@ -59,6 +62,7 @@ def load_run(
     """
     folder = Path(path)
     document = read_run(folder)
+    identity = document["identity"]
     record = read_record(folder)
     live = {task.card.name: task for task in tasks}
     entries = task_entries()
@@ -70,14 +74,16 @@ def load_run(
             else:
                 (entry,) = find_tasks([name], entries)
                 task = make_task(entry, settings, data.data_dir(data_dir))
-            loaded[name] = _load_task(task, store)
-    return LoadedRun(folder=folder, record=record, tasks=loaded)
+            judge = identity["tasks"][name]["judge"]
+            loaded[name] = _load_task(task, store, judge=judge)
+    return LoadedRun(folder=folder, record=record, identity=identity, tasks=loaded)
 
 
-def _load_task(task: Task, store: Store) -> LoadedTask:
+def _load_task(task: Task, store: Store, *, judge: str) -> LoadedTask:
+    """`judge` is the one that the run had, whatever the task's is by now."""
     name = task.card.name
     outputs = store.outputs(name)
-    scores = store.scores(name, task.judge_identity())
+    scores = store.scores(name, judge)
     samples = store.samples(name)
     rows = [(sample, (sample.id, repeat)) for sample in samples for repeat in range(sample.repeats)]
     if any(key not in outputs or key not in scores for _, key in rows):

@@ -34,4 +34,10 @@ def joined(errors: Sequence[UserError]) -> UserError:
     if len(errors) == 1:
         return errors[0]
     kind = IncompleteError if all(isinstance(e, IncompleteError) for e in errors) else UserError
-    return kind(f"{len(errors)} problems:\n" + "\n".join(f"- {error}" for error in errors))
+    return kind(f"{len(errors)} problems:\n" + "\n".join(_item(error) for error in errors))
+
+
+def _item(error: UserError) -> str:
+    """What is wrong, and below it, indented, the step that mends it."""
+    lines = [*error.what.splitlines(), *(f"→ {line}" for line in error.fix.splitlines())]
+    return "- " + "\n  ".join(lines)

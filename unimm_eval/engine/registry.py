@@ -124,7 +124,7 @@ def find_adapter(spec: str) -> type[Adapter]:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """` (did you mean geneval?)`, or nothing when no known name is near."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    close = difflib.get_close_matches(name, dict.fromkeys(known), n=3, cutoff=0.6)
     return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 

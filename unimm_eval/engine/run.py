@@ -202,22 +202,22 @@ def _new_document(identity: dict[str, Any], planned: Sequence[PlannedTask]) -> d
 
 def _check_same(path: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     # Through JSON, as what is there went.
-    differing = list(_differences(there, json.loads(json.dumps(wanted))))
+    differing = list(differences(there, json.loads(json.dumps(wanted))))
     if differing:
         raise UserError(
             f"{path} is the folder of another run:\n"
-            + "\n".join(f"  {line}" for line in differing[:8]),
+            + "\n".join(f"  {field}: {old} there, {new} now" for field, old, new in differing[:8]),
             fix="Choose another folder with --output, or run what it was made with.",
         )
 
 
-def _differences(there: Any, wanted: Any, where: str = "") -> Iterator[str]:
-    """One line for each field in which two JSON values differ."""
-    if isinstance(there, dict) and isinstance(wanted, dict):
-        for key in [*there, *(key for key in wanted if key not in there)]:
-            yield from _differences(there.get(key), wanted.get(key), f"{where}.{key}".lstrip("."))
-    elif there != wanted:
-        yield f"{where}: {_brief(there)} there, {_brief(wanted)} now"
+def differences(a: Any, b: Any, where: str = "") -> Iterator[tuple[str, str, str]]:
+    """(field, there, here) for each field in which two JSON values differ, values in brief."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in [*a, *(key for key in b if key not in a)]:
+            yield from differences(a.get(key), b.get(key), f"{where}.{key}".lstrip("."))
+    elif a != b:
+        yield where, _brief(a), _brief(b)
 
 
 def _brief(value: Any) -> str:
