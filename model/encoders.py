@@ -35,20 +35,19 @@ class RawPixels:
         return 3 * self.patch_size**2
 
     def fit(self, picture: Tensor) -> Tensor:
-        """uint8 [height, width, 3] of any size to the encoder's square: the short side is resized
-        (bicubic, antialiased) and the centre is cut out."""
-        size = self.picture_size
+        """uint8 [height, width, 3] of any size to the encoder's square: the largest square in the
+        centre is cut out and resized (bicubic, antialiased)."""
         height, width, _ = picture.shape
-        if (height, width) == (size, size):
-            return picture
-        scale = size / min(height, width)
-        shape = (max(size, round(height * scale)), max(size, round(width * scale)))
+        side, size = min(height, width), self.picture_size
+        top, left = (height - side) // 2, (width - side) // 2
+        square = picture[top : top + side, left : left + side]
+        if side == size:
+            return square
+        # Cutting comes first: a strip a pixel wide would be enlarged to more than memory holds.
         resized = F.interpolate(
-            picture.permute(2, 0, 1)[None].float(), shape, mode="bicubic", antialias=True
+            square.permute(2, 0, 1)[None].float(), (size, size), mode="bicubic", antialias=True
         )[0]
-        top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
-        cut = resized[:, top : top + size, left : left + size]
-        return cut.round().clamp(0, 255).byte().permute(1, 2, 0)
+        return resized.round().clamp(0, 255).byte().permute(1, 2, 0)
 
     def encode(self, pictures: Tensor) -> Tensor:
         """uint8 [I, size, size, 3] → fp32 [I, tokens, channels]."""

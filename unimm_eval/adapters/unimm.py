@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unimm_eval.adapters.windows import Window, rolling_windows
+from unimm_eval.adapters.windows import Window, passes, rolling_windows
 from unimm_eval.api import (
     ChatRequest,
     ContinuationRequest,
@@ -16,6 +16,7 @@ from unimm_eval.api import (
     FlowLoss,
     ImageRequest,
     Picture,
+    Request,
     TextScore,
     UserError,
 )
@@ -24,10 +25,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from unimm_eval.model.checkpoint import Checkpoint
-    from unimm_eval.model.sequence import PictureSegment
+    from unimm_eval.model.sequence import Document, PictureSegment
 
 DEMO = Path(__file__).parent.parent / "model" / "demo"
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+PASS_TOKENS = 8192
+"""Tokens, padding included, that one forward pass scores: a batch of long documents is many
+windows, and all of them at once would not fit in memory."""
+PASS_LOGITS = 2**25
+"""Logits that are held at once; a large vocabulary would need more than the model itself."""
 
 
 class UnimmCheckpoint:
@@ -152,41 +158,61 @@ class UnimmCheckpoint:
         return results
 
     def generate_text(self, requests: Sequence[ChatRequest]) -> list[str]:
-        from unimm_eval.model.generate import Sampling, choose_text, generate_text
-        from unimm_eval.model.sequence import question_document
+        # The rows of a session grow by one number of tokens; apart by that number, whether a
+        # request fits is its own affair.
+        groups = _grouped(requests, lambda r: r.max_new_tokens if r.choices is None else None)
+        results: dict[int, str] = {}
+        for max_new_tokens, rows in groups.items():
+            asked = [requests[row] for row in rows]
+            answers = (
+                self._choose(asked)
+                if max_new_tokens is None
+                else self._continue(asked, max_new_tokens=max_new_tokens)
+            )
+            results.update(zip(rows, answers, strict=True))
+        return [results[row] for row in range(len(requests))]
 
-        documents = []
-        for request in requests:
-            pictures = [self._clean(part) for part in request.parts if isinstance(part, Picture)]
-            question = "".join(part for part in request.parts if isinstance(part, str))
-            documents.append(question_document(self._tokenizer, pictures, question))
-        answers = [""] * len(requests)
-        closed = [i for i, request in enumerate(requests) if request.choices is not None]
-        if closed:
-            options = [requests[i].choices or () for i in closed]
-            chosen = choose_text(
-                self._model, self._tokenizer, [documents[i] for i in closed], options
-            )
-            for i, choices, choice in zip(closed, options, chosen, strict=True):
-                answers[i] = choices[choice]
-        free = [i for i, request in enumerate(requests) if request.choices is None]
-        if free:
-            ids = generate_text(
-                self._model,
-                self._tokenizer,
-                [documents[i] for i in free],
-                seeds=[requests[i].seed for i in free],
-                max_new_tokens=max(requests[i].max_new_tokens for i in free),
-                sampling=[Sampling(temperature=requests[i].temperature) for i in free],
-                finished=lambda row, ids: self._finished(requests[free[row]], ids),
-            )
-            for i, tokens in zip(free, ids, strict=True):
-                answers[i] = self._cut(requests[i], tokens)
-        return answers
+    def _choose(self, requests: Sequence[ChatRequest]) -> list[str]:
+        """One of the choices of each request."""
+        from unimm_eval.model.generate import choose_text
+
+        choices = [request.choices or () for request in requests]
+        longest = max(len(self._tokenizer.encode(text)) for texts in choices for text in texts)
+        documents = [self._question(request, new_tokens=longest + 1) for request in requests]
+        chosen = choose_text(self._model, self._tokenizer, documents, choices)
+        return [texts[index] for texts, index in zip(choices, chosen, strict=True)]
+
+    def _continue(self, requests: Sequence[ChatRequest], *, max_new_tokens: int) -> list[str]:
+        """Free text, up to a stop string or `max_new_tokens`."""
+        from unimm_eval.model.generate import Sampling, generate_text
+
+        ids = generate_text(
+            self._model,
+            self._tokenizer,
+            [self._question(request, new_tokens=max_new_tokens) for request in requests],
+            seeds=[request.seed for request in requests],
+            max_new_tokens=max_new_tokens,
+            sampling=[Sampling(temperature=request.temperature) for request in requests],
+            finished=lambda row, ids: self._stops(requests[row], ids),
+        )
+        return [self._cut(request, tokens) for request, tokens in zip(requests, ids, strict=True)]
+
+    def _question(self, request: ChatRequest, *, new_tokens: int) -> "Document":
+        """The document to be continued. Raises UserError when it and the answer do not fit."""
+        from unimm_eval.model.sequence import document_length, question_document
+
+        pictures = [self._clean(part) for part in request.parts if isinstance(part, Picture)]
+        text = "".join(part for part in request.parts if isinstance(part, str))
+        document = question_document(self._tokenizer, pictures, text)
+        self._check_fits(request, document_length(document) + new_tokens)
+        return document
 
     def generate_images(self, requests: Sequence[ImageRequest]) -> list[np.ndarray]:
         from unimm_eval.model.generate import generate_pictures
 
+        for request in requests:
+            length = len(self._tokenizer.encode(request.prompt)) + 2
+            self._check_fits(request, length + self._files.config.latent_tokens)
         results: dict[int, np.ndarray] = {}
         for settings, rows in _grouped(
             requests, lambda r: (r.guidance_scale, r.num_inference_steps)
@@ -221,6 +247,7 @@ class UnimmCheckpoint:
         documents = []
         for request, t, eps in zip(requests, times, noise, strict=True):
             ids = [tokenizer.bos, *tokenizer.encode(request.caption), tokenizer.boi]
+            self._check_fits(request, len(ids) + config.latent_tokens)
             picture = PictureSegment(
                 latents=self._clean(request.picture).latents,
                 t=float(t),
@@ -246,27 +273,50 @@ class UnimmCheckpoint:
 
     def _score(self, windows: Sequence[Window]) -> list[tuple[float, bool]]:
         """(−log p, whether every token was the likeliest) of each window's scored tokens."""
+        results = [(0.0, True)] * len(windows)
+        lengths = [len(window.context) + len(window.scored) for window in windows]
+        for rows in passes(lengths, tokens=PASS_TOKENS):
+            for row, result in zip(
+                rows, self._score_pass([windows[row] for row in rows]), strict=True
+            ):
+                results[row] = result
+        return results
+
+    def _score_pass(self, windows: Sequence[Window]) -> list[tuple[float, bool]]:
+        """`_score` of windows that fit in memory together."""
         import torch
 
         from unimm_eval.model.sequence import IGNORED, TextSegment
 
-        if not windows:
-            return []
         documents = [
             [TextSegment(ids=w.context, loss=False), TextSegment(ids=w.scored)] for w in windows
         ]
         batch = self._pack(documents)
         with torch.inference_mode():
             hidden_BSD = self._model.hidden(batch, batch.latents_ITC)
-            row_N, at_N = (batch.targets_BS != IGNORED).nonzero(as_tuple=True)
-            target_N = batch.targets_BS[row_N, at_N]
-            logits_NV = self._model.text_head(hidden_BSD[row_N, at_N]).float()
-            logp_N = logits_NV.log_softmax(-1).gather(1, target_N[:, None]).squeeze(1)
-            greedy_N = logits_NV.argmax(-1) == target_N
+            scored_BS = batch.targets_BS != IGNORED
+            hidden_ND, target_N = hidden_BSD[scored_BS], batch.targets_BS[scored_BS]
+            logp, greedy = [], []
+            part = max(1, PASS_LOGITS // self._files.config.vocab_size)
+            for hidden_PD, target_P in zip(
+                hidden_ND.split(part), target_N.split(part), strict=True
+            ):
+                logits_PV = self._model.text_head(hidden_PD).float()
+                logp.append(logits_PV.log_softmax(-1).gather(1, target_P[:, None]).squeeze(1))
+                greedy.append(logits_PV.argmax(-1) == target_P)
         counts = [len(window.scored) for window in windows]
-        nats = [-float(logp.double().sum()) for logp in logp_N.cpu().split(counts)]
-        greedy = [bool(hits.all()) for hits in greedy_N.cpu().split(counts)]
+        nats = [-float(part.double().sum()) for part in torch.cat(logp).cpu().split(counts)]
+        greedy = [bool(hits.all()) for hits in torch.cat(greedy).cpu().split(counts)]
         return list(zip(nats, greedy, strict=True))
+
+    def _check_fits(self, request: Request, length: int) -> None:
+        limit = self._files.config.max_length
+        if length > limit:
+            raise UserError(
+                f"Sample {request.sample_id} needs {length:,} tokens, but {self._name} has room "
+                f"for {limit:,}.",
+                fix="Leave it out, or judge a model with room for more.",
+            )
 
     def _pack(self, documents: Sequence[Any]) -> Any:
         """One document a row, on the model's device."""
@@ -293,9 +343,7 @@ class UnimmCheckpoint:
         pixels: Tensor = self._encoder.fit(torch.from_numpy(np.array(picture.load())))
         return PictureSegment(latents=self._encoder.encode(pixels[None])[0].numpy())
 
-    def _finished(self, request: ChatRequest, ids: list[int]) -> bool:
-        if len(ids) >= request.max_new_tokens:
-            return True
+    def _stops(self, request: ChatRequest, ids: list[int]) -> bool:
         text = self._tokenizer.decode(ids) if request.stop else ""
         return any(stop in text for stop in request.stop)
 

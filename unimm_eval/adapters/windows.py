@@ -1,6 +1,6 @@
 """Rolling windows over a document, as lm-eval counts them: every token is scored exactly once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -30,3 +30,14 @@ def rolling_windows(
         context = ids[max(0, start - 1 - overlap) : start]
         windows.append(Window(context=context, scored=ids[start : start + step]))
     return windows
+
+
+def passes(lengths: Sequence[int], *, tokens: int) -> Iterator[list[int]]:
+    """Indices of rows that go through the model together: rows of like length, longest first, at
+    most `tokens` of them padded to the longest, and at least one row."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    start = 0
+    while start < len(order):
+        rows = max(1, tokens // max(1, lengths[order[start]]))
+        yield order[start : start + rows]
+        start += rows

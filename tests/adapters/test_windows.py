@@ -1,0 +1,50 @@
+"""How documents are cut into windows, and windows into forward passes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unimm_eval.adapters.windows import passes, rolling_windows
+
+PREFIX = -1
+
+
+@st.composite
+def cuts(draw):
+    max_length = draw(st.integers(2, 12))
+    overlap = draw(st.integers(0, max_length - 2))
+    ids = list(range(draw(st.integers(0, 60))))
+    return ids, max_length, overlap
+
+
+@given(cuts())
+def test_every_token_is_scored_once_after_what_stands_before_it(cut):
+    ids, max_length, overlap = cut
+    windows = rolling_windows(ids, prefix=PREFIX, max_length=max_length, overlap=overlap)
+    assert [token for window in windows for token in window.scored] == ids
+    text = [PREFIX, *ids]
+    for window in windows:
+        start = window.scored[0] + 1
+        assert list(window.context) == text[start - len(window.context) : start]
+        assert len(window.context) >= 1
+        assert len(window.context) + len(window.scored) <= max_length
+    for window in windows[1:]:
+        given_before = min(overlap + 1, window.scored[0])
+        assert len(window.context) == given_before
+    for window in windows[1:-1]:  # none is shorter than it must be
+        assert len(window.scored) == max_length - 1 - overlap
+
+
+@pytest.mark.parametrize(("max_length", "overlap"), [(1, 0), (4, 3), (4, 4), (4, -1)])
+def test_windows_that_leave_nothing_to_score_are_refused(max_length, overlap):
+    with pytest.raises(ValueError, match="nothing to score"):
+        rolling_windows([1, 2, 3], prefix=PREFIX, max_length=max_length, overlap=overlap)
+
+
+@given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 200))
+def test_passes_hold_every_row_once_and_no_more_than_fits(lengths, tokens):
+    found = list(passes(lengths, tokens=tokens))
+    assert sorted(row for rows in found for row in rows) == list(range(len(lengths)))
+    for rows in found:
+        assert rows
+        assert len(rows) == 1 or len(rows) * max(lengths[row] for row in rows) <= tokens
