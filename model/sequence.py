@@ -23,10 +23,12 @@ IGNORED = -100
 
 @dataclass(frozen=True, kw_only=True)
 class TextSegment:
-    """Token ids; with `loss` each of them is a target of the token before it."""
+    """Token ids; with `loss` each of them is a target of the token before it, and counts `weight`
+    times in the mean."""
 
     ids: Sequence[int]
     loss: bool = True
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +97,19 @@ def question_document(
 
 
 def chat_document(
-    tokenizer: Tokenizer, picture: PictureSegment, turns: Sequence[tuple[str, str]]
+    tokenizer: Tokenizer,
+    picture: PictureSegment,
+    turns: Sequence[tuple[str, str]],
+    *,
+    answer_weight: float = 1.0,
 ) -> Document:
     """A picture and turns of (question, answer); only answers and their `<eot>` are trained on."""
     document: list[TextSegment | PictureSegment] = []
     for question, answer in turns:
         asked = _turn(tokenizer, question)
         document += [asked] if document else question_document(tokenizer, [picture], question)
-        document.append(TextSegment(ids=[*tokenizer.encode(answer), tokenizer.eot]))
+        ids = [*tokenizer.encode(answer), tokenizer.eot]
+        document.append(TextSegment(ids=ids, weight=answer_weight))
     return document
 
 
@@ -115,9 +122,9 @@ def _turn(tokenizer: Tokenizer, question: str) -> TextSegment:
 class Batch:
     """Packed rows as tensors.
 
-    `targets_BS` is the next token or IGNORED; `index_IT` where picture tokens stand in the
-    flattened rows; `visible` the mask; `modality_BS` 0 for text and 1 for image; `flow_I` which
-    pictures count in the flow loss.
+    `targets_BS` is the next token or IGNORED, `weights_BS` how often it counts; `index_IT` where
+    picture tokens stand in the flattened rows; `visible` the mask; `modality_BS` 0 for text and 1
+    for image; `flow_I` which pictures count in the flow loss.
     """
 
     tokens_BS: Tensor
@@ -125,6 +132,7 @@ class Batch:
     visible: Visible
     modality_BS: Tensor
     targets_BS: Tensor
+    weights_BS: Tensor
     valid_BS: Tensor
     latents_ITC: Tensor
     noise_ITC: Tensor
@@ -149,6 +157,7 @@ def pack(
     shape = (len(rows), length)
     tokens = np.full(shape, pad, dtype=np.int64)
     targets = np.full(shape, IGNORED, dtype=np.int64)
+    weights = np.ones(shape, dtype=np.float32)
     positions = np.zeros(shape, dtype=np.int64)
     first = np.tile(np.arange(length), (len(rows), 1))
     last = first.copy()
@@ -167,7 +176,9 @@ def pack(
                     stop = at + len(part.ids)
                     tokens[row, at:stop] = part.ids
                     if part.loss:
-                        targets[row, max(at, begin + 1) - 1 : stop - 1] = part.ids[at == begin :]
+                        predicted = slice(max(at, begin + 1) - 1, stop - 1)
+                        targets[row, predicted] = part.ids[at == begin :]
+                        weights[row, predicted] = part.weight
                 else:
                     stop = at + len(part.latents)
                     modality[row, at:stop] = IMAGE
@@ -194,6 +205,7 @@ def pack(
         visible=Visible(first_BS=torch.from_numpy(first), last_BS=torch.from_numpy(last)),
         modality_BS=torch.from_numpy(modality),
         targets_BS=torch.from_numpy(targets),
+        weights_BS=torch.from_numpy(weights),
         valid_BS=torch.from_numpy(valid),
         latents_ITC=torch.from_numpy(latents),
         noise_ITC=torch.from_numpy(noise),

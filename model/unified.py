@@ -24,8 +24,9 @@ from unimm_eval.model.sequence import IGNORED, Batch
 class Losses:
     """Sums and how many terms they have, so that shares of a batch can be added up.
 
-    `text_sum` nats over `text_count` tokens; `flow_sum` of each counted picture's mean squared
-    error over `flow_count` pictures; `balance` the router's auxiliary loss (0 without experts).
+    `text_sum` nats over `text_count` tokens, both weighted; `flow_sum` of each counted picture's
+    mean squared error over `flow_count` pictures; `balance` the router's auxiliary loss (0 without
+    experts).
     """
 
     text_sum: Tensor
@@ -164,7 +165,9 @@ class UnifiedModel(nn.Module):
         target_N = batch.targets_BS.flatten()
         index = (target_N != IGNORED).nonzero().squeeze(1)
         logits = self.text_head(flat_ND[index]).float()
-        text_sum = F.cross_entropy(logits, target_N[index], reduction="sum")
+        nats = F.cross_entropy(logits, target_N[index], reduction="none")
+        weight = batch.weights_BS.flatten()[index]
+        text_sum = (nats * weight).sum()
 
         counted = batch.flow_I.nonzero().squeeze(1)
         out = self.latent_out(flat_ND[batch.index_IT[counted].flatten()])
@@ -180,7 +183,7 @@ class UnifiedModel(nn.Module):
             balance = routing.balance_loss(batch.valid_BS.flatten(), total=total)
         return Losses(
             text_sum=text_sum,
-            text_count=torch.tensor(len(index), device=flat_ND.device),
+            text_count=weight.sum(),
             flow_sum=flow_sum,
             flow_count=torch.tensor(len(counted), device=flat_ND.device),
             balance=balance,

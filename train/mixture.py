@@ -29,6 +29,9 @@ from unimm_eval.world import (
     sample_questions,
 )
 
+_Source = Callable[[np.random.Generator, float], Document]
+"""Draws a document; the number is the weight of an answer's tokens."""
+
 _TRIES = 4
 """Documents that may be found too long for what is left of a row before the row is closed."""
 
@@ -45,7 +48,7 @@ class WorldMixture:
         self.encoder = recipe.encoder_()
         config = recipe.model_config_()
         self._alpha = flow.shift_factor(config.latent_tokens, config.latent_channels)
-        draw: dict[str, Callable[[np.random.Generator], Document]] = {
+        draw: dict[str, _Source] = {
             "text": self._text,
             "text_to_image": self._text_to_image,
             "image_to_text": self._image_to_text,
@@ -61,12 +64,14 @@ class WorldMixture:
     def row(self, k: int) -> list[Document]:
         """The documents of packed row `k`; together at most `recipe.length` tokens."""
         rng = np.random.default_rng(np.random.SeedSequence([self.recipe.seed, 1, k]))
-        sources, cumulative = self._stages[self.recipe.stage(k // self.recipe.rows)]
+        stage = self.recipe.stage(k // self.recipe.rows)
+        sources, cumulative = self._stages[stage]
+        answer_weight = self.recipe.stages[stage].answer_weight
         documents: list[Document] = []
         left, tries = self.recipe.length, _TRIES
         while tries and left >= 8:
             source = int(np.searchsorted(cumulative, rng.random(), side="right"))
-            document = sources[source](rng)
+            document = sources[source](rng, answer_weight)
             length = document_length(document)
             if length <= left:
                 documents.append(document)
@@ -75,18 +80,18 @@ class WorldMixture:
                 tries -= 1
         return documents
 
-    def _mean_length(self, source: Callable[[np.random.Generator], Document]) -> float:
+    def _mean_length(self, source: _Source) -> float:
         rng = np.random.default_rng(np.random.SeedSequence([self.recipe.seed, 2]))
-        return float(np.mean([document_length(source(rng)) for _ in range(200)]))
+        return float(np.mean([document_length(source(rng, 1.0)) for _ in range(200)]))
 
     def _clean(self, pixels: np.ndarray) -> PictureSegment:
         latents = self.encoder.encode(torch.from_numpy(pixels)[None])[0].numpy()
         return PictureSegment(latents=latents)
 
-    def _text(self, rng: np.random.Generator) -> Document:
+    def _text(self, rng: np.random.Generator, _: float) -> Document:
         return text_document(self.tokenizer, sample_document(rng, split="train").text)
 
-    def _text_to_image(self, rng: np.random.Generator) -> Document:
+    def _text_to_image(self, rng: np.random.Generator, _: float) -> Document:
         caption, scene, _ = sample_pair(rng, split="train")
         clean = self._clean(render(scene)).latents
         t = float(flow.shift_time(torch.tensor(rng.random()), self._alpha))
@@ -95,14 +100,15 @@ class WorldMixture:
         picture = PictureSegment(latents=clean, t=t, noise=noise, flow=True)
         return caption_document(self.tokenizer, None if dropped else caption, picture)
 
-    def _image_to_text(self, rng: np.random.Generator) -> Document:
+    def _image_to_text(self, rng: np.random.Generator, _: float) -> Document:
         caption, scene, _ = sample_captioned(rng, split="train")
         return describe_document(self.tokenizer, caption, self._clean(render(scene)))
 
-    def _chat(self, rng: np.random.Generator) -> Document:
+    def _chat(self, rng: np.random.Generator, answer_weight: float) -> Document:
         questions = sample_questions(rng, split="train", k=4)
         turns = [(question.question, question.answer) for question in questions]
-        return chat_document(self.tokenizer, self._clean(render(questions[0].picture)), turns)
+        picture = self._clean(render(questions[0].picture))
+        return chat_document(self.tokenizer, picture, turns, answer_weight=answer_weight)
 
 
 def tokenizer_texts(seed: int, count: int) -> list[str]:

@@ -148,10 +148,15 @@ class Pretraining:
         losses = self.model.losses(
             batch, with_balance=recipe.balance_weight > 0, total=self.ranks.sum
         )
-        counts = torch.stack((losses.text_count, losses.flow_count, batch.valid_BS.sum()))
+        counts = torch.stack(
+            [
+                count.double()
+                for count in (losses.text_count, losses.flow_count, batch.valid_BS.sum())
+            ]
+        )
         text_count, flow_count, tokens = self.ranks.sum(counts)
-        text = losses.text_sum / text_count.clamp(min=1)
-        flow = losses.flow_sum / flow_count.clamp(min=1)
+        text = losses.text_sum / text_count.clamp(min=1).float()
+        flow = losses.flow_sum / flow_count.clamp(min=1).float()
         total = (
             recipe.text_weight * text
             + recipe.flow_weight * flow

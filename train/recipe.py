@@ -47,6 +47,9 @@ class Stage(_Strict):
     mixture: dict[Source, float] = Field(
         description="share of each source in tokens; they sum to 1"
     )
+    answer_weight: float = Field(
+        1.0, gt=0, description="of an answer's token in the mean over text tokens"
+    )
 
     @field_validator("mixture")
     @classmethod

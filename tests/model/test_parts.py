@@ -220,3 +220,19 @@ def test_weights_that_do_not_fit_the_configuration_are_named(tmp_path):
     path.write_text(json.dumps(values))
     with pytest.raises(CheckpointError, match=r"backbone\.blocks\.2"):
         load_checkpoint(tmp_path, device=CPU, dtype=torch.float32)
+
+
+def test_a_weighted_token_counts_as_often_as_its_weight():
+    words, model = WORDS, tiny_model()
+    answer = TextSegment(ids=words.encode("yes"), weight=3.0)
+    start = TextSegment(ids=[words.bos, *words.encode("a ring")])
+    shape = {"length": 16, "pad": 0, "grid_tokens": 4, "channels": 12}
+
+    def losses(*documents):
+        return model.losses(pack([list(documents)], **shape), with_balance=False)
+
+    plain = replace(answer, weight=1.0)
+    weighted, once, without = losses([start, answer]), losses([start, plain]), losses([start])
+    extra = once.text_sum - without.text_sum
+    torch.testing.assert_close(weighted.text_sum, without.text_sum + 3 * extra)
+    assert weighted.text_count == without.text_count + 3 * len(plain.ids)

@@ -1,0 +1,57 @@
+"""`unimm-train` from a recipe to a checkpoint, its twin and its loss curve."""
+
+import csv
+
+import pytest
+from small_recipe import small_recipe
+
+from unimm_eval.cli.program import run_program
+from unimm_eval.cli.train import app
+from unimm_eval.train.recipe import save_recipe
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    save_recipe(path, small_recipe())
+    return path
+
+
+def test_a_recipe_becomes_a_checkpoint_that_can_be_judged(recipe, tmp_path, capsys):
+    run, checkpoint, twin = tmp_path / "run", tmp_path / "checkpoint", tmp_path / "twin"
+    assert run_program(app, ["pretrain", str(recipe), "--output", str(run), "--until", "2"]) == 0
+    command = ["pretrain", str(recipe), "--output", str(run), "--log-every", "4"]
+    assert run_program(app, command) == 0
+    printed = capsys.readouterr().out
+    assert "going on from step 2 of 8" in printed
+    assert "step 8/8" in printed
+    assert run_program(app, ["export", str(run), "--output", str(checkpoint)]) == 0
+    assert run_program(app, ["twin", str(checkpoint), "--output", str(twin)]) == 0
+    assert run_program(app, ["curve", str(run), "--output", str(tmp_path)]) == 0
+    with open(tmp_path / "log.csv", newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == [str(n) for n in range(1, 9)]
+    assert (tmp_path / "curve.png").stat().st_size > 1000
+
+    from unimm_eval import evaluate
+
+    for folder in (checkpoint, twin):
+        record = evaluate(str(folder), "dclm:mini", limit=2, output=tmp_path / f"{folder.name}-run")
+        assert record.get("dclm:mini").value > 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["pretrain", "missing.yaml", "--output", "out"],
+        ["export", "nowhere", "--output", "out"],
+        ["twin", "nowhere", "--output", "out"],
+        ["curve", "nowhere", "--output", "out"],
+    ],
+)
+def test_what_is_not_there_is_one_message(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_program(app, command) == 2
+    message = capsys.readouterr().err
+    assert command[1] in message
+    assert "Traceback" not in message
+    assert not (tmp_path / "out").exists()
