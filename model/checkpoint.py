@@ -145,8 +145,16 @@ def load_checkpoint(folder: Path, *, device: torch.device, dtype: torch.dtype) -
         tensors = load_file(weights)
     except SafetensorError as error:
         raise CheckpointError(f"{weights}: not a whole safetensors file ({error})") from error
-    with torch.device("meta"):
-        model = UnifiedModel(files.config)
+    if files.config.num_layers > len(tensors):  # known without building that many
+        raise CheckpointError(
+            f"{weights}: does not fit config.json, which has {files.config.num_layers} layers"
+        )
+    try:
+        with torch.device("meta"):
+            model = UnifiedModel(files.config)
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{folder / 'config.json'}: too large a model ({reason})") from error
     wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
     found = {name: tuple(t.shape) for name, t in tensors.items()}
     if wanted != found:
@@ -177,7 +185,7 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not JSON ({error})") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: not a JSON object")

@@ -1,5 +1,6 @@
 """Every size and choice of an architecture, checked before anything is allocated."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -38,6 +39,12 @@ class ModelConfig:
     time_dim: int = 256
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is int and type(value) is not int:
+                raise ValueError(f"{field.name} must be a whole number, not {value!r}")
+            if field.type is float and not (type(value) in (int, float) and 0 < value < math.inf):
+                raise ValueError(f"{field.name} must be a number above 0, not {value!r}")
         for name, kind in (
             ("feed_forward", FeedForwardKind),
             ("shared_experts", SharedExperts),

@@ -20,6 +20,9 @@ class RawPixels:
     patch_size: int = 8
 
     def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} must be a whole number from 1, not {value!r}")
         if self.picture_size % self.patch_size:
             raise ValueError(
                 f"picture_size {self.picture_size} is not a multiple of "
@@ -76,4 +79,4 @@ def encoder_from_json(values: dict[str, Any]) -> RawPixels:
     try:
         return RawPixels(**values)
     except TypeError as error:
-        raise ValueError(f"encoder.json: {error}") from error
+        raise ValueError(str(error)) from error

@@ -44,8 +44,8 @@ class TextConfig(TaskConfig):
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> "TextConfig":
-        if self.overlap >= self.window:
-            raise ValueError("overlap must be smaller than window")
+        if self.overlap and self.overlap > self.window - 2:
+            raise ValueError("overlap must leave 2 tokens of the window: one given, one scored")
         return self
 
 

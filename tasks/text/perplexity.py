@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from unimm_eval import stats
-from unimm_eval.api import DocumentRequest, Item, Metric, Output, Sample, Score
+from unimm_eval.api import DocumentRequest, Item, Metric, Output, Sample, Score, UserError
 
 
 def produce_scores(
@@ -19,10 +19,15 @@ def produce_scores(
     """−log p of each document, in windows of at most `window` tokens and what the model allows.
 
     A model says what it allows as `max_length` in `describe()`, and its number of tokens (what
-    chance depends on) as `vocab_size`.
+    chance depends on) as `vocab_size`. Raises UserError when `overlap` fills the windows.
     """
     facts = model.describe()
     length = min(window, int(facts.get("max_length") or window))
+    if overlap and overlap > length - 2:
+        raise UserError(
+            f"An overlap of {overlap} leaves nothing to score in windows of {length} tokens.",
+            fix=f"Set overlap to {length - 2} or less.",
+        )
     requests = [
         DocumentRequest(
             sample_id=item.sample.id,
@@ -30,7 +35,7 @@ def produce_scores(
             seed=item.seed,
             text=text_of(item.sample),
             max_length=length,
-            overlap=min(overlap, length - 1),
+            overlap=overlap,
         )
         for item in items
     ]

@@ -1,42 +1,11 @@
 """`unimm-eval compare A B` on a terminal and as JSON."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from cli_program import Program, is_one_message
 
 from unimm_eval.cli.compare import SHOWN_FLIPS
-from unimm_eval.cli.main import app
-from unimm_eval.cli.program import run_program
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Program = Callable[..., Ended]
-
-
-@pytest.fixture
-def program(
-    plugin: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Program:
-    """Run the program in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Ended:
-        code = run_program(app, arguments)
-        captured = capsys.readouterr()
-        return Ended(code, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture
@@ -100,4 +69,4 @@ def test_what_is_no_pair_is_refused(two_runs: Program, other: str, said: str) ->
     ended = two_runs("compare", "b", other)
     assert ended.code == 2
     assert said in ended.err
-    assert "Traceback" not in ended.err
+    assert is_one_message(ended)

@@ -1,41 +1,10 @@
 """`unimm-eval --model … --tasks …`: tables, files, options and how it ends."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-
-from unimm_eval.cli.main import app
-from unimm_eval.cli.program import run_program
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Program = Callable[..., Ended]
-
-
-@pytest.fixture
-def program(
-    plugin: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Program:
-    """Run the program in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Ended:
-        code = run_program(app, arguments)
-        captured = capsys.readouterr()
-        return Ended(code, captured.out, captured.err)
-
-    return run
+from cli_program import Program, is_one_message
 
 
 def test_a_run_leaves_a_table_a_record_and_a_report(program: Program, tmp_path: Path) -> None:
@@ -120,9 +89,7 @@ def test_what_the_user_must_change_is_one_message(
     ended = program(*arguments)
     assert ended.code == 2
     assert said in ended.err
-    assert ended.err.startswith("unimm-eval: ")
-    assert ended.err.count("unimm-eval: ") == 1
-    assert "Traceback" not in ended.err
+    assert is_one_message(ended)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
