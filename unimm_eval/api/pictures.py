@@ -6,16 +6,32 @@ is capped before decoding, and every failure is a `PictureError` that names the 
 
 import hashlib
 import io
+import struct
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unimm_eval.api.errors import PictureError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 50_000_000
+_ORIENTATION = 0x0112
+_TURNS: Mapping[object, str] = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +55,11 @@ class Picture:
 
 def decode_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode image bytes to uint8 RGB, EXIF-rotated. Raises PictureError naming `name`."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd tags of a picture that decodes
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
@@ -50,13 +67,22 @@ def decode_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> n
                     raise PictureError(
                         f"{name}: {width}x{height} pixels, more than the {max_pixels:,} allowed"
                     )
-                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+                return np.asarray(_upright(image).convert("RGB"))
     except PictureError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise PictureError(f"{name}: too many pixels ({error})") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise PictureError(f"{name}: not a picture that can be decoded ({error})") from error
+
+
+def _upright(image: "Image.Image") -> "Image.Image":
+    """The picture as its EXIF orientation wants it seen. No other tag is looked at: cameras write
+    some that Pillow's own `exif_transpose` fails on."""
+    from PIL import Image
+
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+    return image if turn is None else image.transpose(Image.Transpose[turn])
 
 
 def encode_png(array: np.ndarray) -> bytes:
