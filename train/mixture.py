@@ -92,7 +92,7 @@ class WorldMixture:
         return text_document(self.tokenizer, sample_document(rng, split="train").text)
 
     def _text_to_image(self, rng: np.random.Generator, _: float) -> Document:
-        caption, scene, _ = sample_pair(rng, split="train")
+        caption, scene = sample_pair(rng, split="train")[:2]
         clean = self._clean(render(scene)).latents
         t = float(flow.shift_time(torch.tensor(rng.random()), self._alpha))
         noise = rng.standard_normal(clean.shape, dtype=np.float32)
@@ -101,7 +101,7 @@ class WorldMixture:
         return caption_document(self.tokenizer, None if dropped else caption, picture)
 
     def _image_to_text(self, rng: np.random.Generator, _: float) -> Document:
-        caption, scene, _ = sample_captioned(rng, split="train")
+        caption, scene = sample_captioned(rng, split="train")[:2]
         return describe_document(self.tokenizer, caption, self._clean(render(scene)))
 
     def _chat(self, rng: np.random.Generator, answer_weight: float) -> Document:
