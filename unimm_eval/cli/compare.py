@@ -13,12 +13,14 @@ from unimm_eval.cli.tables import console_for_tables
 from unimm_eval.engine.compare import Agreement, Comparison, Flip, compare_runs
 from unimm_eval.report.numbers import as_interval, with_error
 from unimm_eval.report.plain import one_line
+from unimm_eval.stats import Estimate
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 SHOWN_FLIPS = 20
-SAID_LIMIT = 60
+SAID_LIMIT = 100
+TOO_SMALL = 1e-5
 
 
 def compare_command(a: Path, b: Path, *, as_json: bool) -> None:
@@ -87,12 +89,29 @@ def _score_table(comparison: Comparison) -> "Table":
                 Text(f"  {one_line(row.name)}"),
                 Text(with_error(row.a, None)),
                 Text(with_error(row.b, None)),
-                Text(with_error(change.value, change.stderr), style="bold"),
-                Text(as_interval(change.interval, value=change.value, stderr=change.stderr)),
+                Text(_change(change), style="bold"),
+                Text(_interval(change)),
                 Text(f"{change.n:,}"),
                 Text(f"{flips:,}" if flips else "", style="yellow"),
             )
     return table
+
+
+def _change(change: Estimate) -> str:
+    if _is_rounding(change):
+        return f"{change.value:.1e} ± {change.stderr or 0:.1e}"
+    return with_error(change.value, change.stderr)
+
+
+def _interval(change: Estimate) -> str:
+    if _is_rounding(change) and change.interval is not None:
+        return f"{change.interval[0]:.1e} to {change.interval[1]:.1e}"
+    return as_interval(change.interval, value=change.value, stderr=change.stderr)
+
+
+def _is_rounding(change: Estimate) -> bool:
+    """Whether a difference is there but too small for six decimals."""
+    return 0 < max(abs(change.value), change.stderr or 0) < TOO_SMALL
 
 
 def _output_table(comparison: Comparison) -> "Table":

@@ -102,7 +102,8 @@ class ComparedRun:
 class Comparison:
     """Everything in which two runs are apart.
 
-    `setup` tells how they were made differently: model, seed, device, batch sizes, generation.
+    `setup` tells what else than the model is not the same: seed, device, dtype, batch sizes,
+    generation, samples.
     """
 
     a: ComparedRun
@@ -147,8 +148,8 @@ def _which(run: LoadedRun) -> ComparedRun:
 
 
 def _setup(run: LoadedRun, tasks: Sequence[str]) -> dict[str, Any]:
-    """What the numbers of `tasks` depend on, as the run has it."""
-    kept = {**run.identity}
+    """What the numbers of `tasks` depend on besides the model, as the run has it."""
+    kept = {key: value for key, value in run.identity.items() if key != "model"}
     for table in ("tasks", "batch_sizes"):
         kept[table] = {name: run.identity[table][name] for name in tasks}
     return kept
