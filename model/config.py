@@ -115,22 +115,3 @@ class ModelConfig:
             return cls(**values)
         except TypeError as error:
             raise ValueError(str(error)) from error
-
-
-DEMO = ModelConfig(
-    vocab_size=768,
-    dim=256,
-    num_layers=6,
-    num_heads=4,
-    num_kv_heads=2,
-    head_dim=64,
-    max_length=1024,
-    feed_forward="moe",
-    num_experts=8,
-    top_k=3,
-    expert_dim=192,
-    shared_experts="modality",
-    prediction="x",
-    latent_channels=192,
-    latent_grid=4,
-)

@@ -12,7 +12,7 @@ from tiny import MOE, tiny_model, tokenizer
 from unimm_eval.model import flow
 from unimm_eval.model.attention import KVCache, Visible
 from unimm_eval.model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from unimm_eval.model.config import DEMO, ModelConfig
+from unimm_eval.model.config import ModelConfig
 from unimm_eval.model.encoders import RawPixels, encoder_from_json
 from unimm_eval.model.sequence import IGNORED, TextSegment, document_length, pack
 from unimm_eval.model.tokenizer import SPECIAL, Tokenizer
@@ -52,7 +52,7 @@ def test_a_configuration_survives_json_and_refuses_unknown_fields():
 
 
 def test_the_counting_rule_of_shared_experts():
-    paper = replace(DEMO, num_experts=256, top_k=16, shared_experts="modality")
+    paper = replace(MOE, num_experts=256, top_k=16, shared_experts="modality")
     assert (paper.num_routed, paper.routed_top_k) == (254, 15)
     paper = replace(paper, shared_experts="global")
     assert (paper.num_routed, paper.routed_top_k) == (255, 15)
