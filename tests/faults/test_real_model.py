@@ -21,7 +21,9 @@ Run = Callable[[Path, float | None], tuple[int, float]]
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     model = tiny_checkpoint(tmp_path_factory.mktemp("models") / "tiny")
-    return ["--model", str(model), "--tasks", "mini", "--limit", "4", "--device", "cpu"]
+    # Small batches: many commits a task, so that it is stopped in its middle too.
+    options = ["--limit", "4", "--batch-size", "3", "--device", "cpu"]
+    return ["--model", str(model), "--tasks", "mini", *options]
 
 
 @pytest.fixture(scope="module")
