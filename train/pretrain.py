@@ -75,7 +75,8 @@ class Pretraining:
         self.step = 0
         self.warnings: list[str] = []
         if (state := load_state(folder, identity=recipe.identity)) is not None:
-            self.step, tensors, self.warnings = state
+            self.step, tensors, damaged = state
+            self.warnings = [f"{what}; going on from step {self.step}" for what in damaged]
             self.optimizer.load_state(tensors)
         else:
             self.optimizer.write_back()

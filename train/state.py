@@ -47,7 +47,7 @@ def load_state(
     """(step, tensors, warnings) of the newest whole state, None where there is none.
 
     `identity` gives what the state after a step must have been saved with. Raises UserError when it
-    belongs to another recipe.
+    belongs to another recipe, or when there are states and none is whole.
     """
     warnings: list[str] = []
     for path in sorted(folder.glob("state-*.safetensors"), reverse=True):
@@ -56,7 +56,7 @@ def load_state(
                 metadata = file.metadata() or {}
             tensors = load_file(path)
         except (SafetensorError, OSError) as error:
-            warnings.append(f"{path.name} is damaged ({error}); falling back to the one before")
+            warnings.append(f"{path.name} is damaged ({error})")
             continue
         step = int(metadata.get("step", 0))
         if metadata.get("recipe") != identity(step):
@@ -65,4 +65,9 @@ def load_state(
                 fix="Train in another --output folder, or use the recipe it was started with.",
             )
         return step, tensors, warnings
+    if warnings:  # beginning anew would throw away the log of what was trained
+        raise UserError(
+            f"{folder}: no state is whole: {'; '.join(warnings)}",
+            fix="Bring a whole state back, or train in another --output folder.",
+        )
     return None

@@ -91,6 +91,14 @@ def test_a_damaged_state_falls_back_to_the_one_before(unstopped, tmp_path):
     assert losses(tmp_path) == losses(unstopped)
 
 
+def test_a_run_without_a_whole_state_is_refused_and_keeps_its_log(tmp_path):
+    Pretraining(small_recipe(), tmp_path, workers=0).run(until=3)
+    (tmp_path / "state-0000003.safetensors").write_bytes(b"torn")
+    with pytest.raises(UserError, match="no state is whole"):
+        Pretraining(small_recipe(), tmp_path, workers=0)
+    assert len(losses(tmp_path)) == 3
+
+
 def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
     tensors = {"a": torch.ones(3)}
     save_state(tmp_path, step=1, tensors=tensors, identity="x")
