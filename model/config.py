@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+AttentionKind = Literal["shared", "modality"]
 FeedForwardKind = Literal["shared", "modality", "moe"]
 SharedExperts = Literal["none", "global", "modality"]
 Prediction = Literal["x", "v"]
@@ -15,6 +16,9 @@ class ModelConfig:
 
     `num_experts` counts every expert and `top_k` every active one, shared ones included: the
     paper's "15 of 254" with one shared expert per modality is num_experts=256, top_k=16.
+    With attention="modality" each block has attention projections and norms of its own for text
+    and for pictures; together with feed_forward="modality" that is the Mixture-of-Transformers.
+    Attention and feed-forward layers are chosen apart, so every combination of them is legal.
     Raises ValueError, naming the field, for a configuration that cannot work.
     """
 
@@ -26,6 +30,7 @@ class ModelConfig:
     head_dim: int
     max_length: int
     feed_forward: FeedForwardKind
+    attention: AttentionKind = "shared"
     hidden_dim: int = 0
     num_experts: int = 0
     top_k: int = 0
@@ -46,6 +51,7 @@ class ModelConfig:
             if field.type is float and not (type(value) in (int, float) and 0 < value < math.inf):
                 raise ValueError(f"{field.name} must be a number above 0, not {value!r}")
         for name, kind in (
+            ("attention", AttentionKind),
             ("feed_forward", FeedForwardKind),
             ("shared_experts", SharedExperts),
             ("prediction", Prediction),
