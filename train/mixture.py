@@ -20,17 +20,22 @@ from unimm_eval.model.sequence import (
     text_document,
 )
 from unimm_eval.model.tokenizer import Tokenizer
-from unimm_eval.train.recipe import Recipe
+from unimm_eval.train.recipe import Recipe, Stage
 from unimm_eval.world import (
+    FAMILIES,
+    INVENTORY_QUESTION,
+    Picture,
+    inventory,
     render,
     sample_captioned,
     sample_document,
     sample_pair,
+    sample_question,
     sample_questions,
 )
 
-_Source = Callable[[np.random.Generator, float], Document]
-"""Draws a document; the number is the weight of an answer's tokens."""
+_Source = Callable[[np.random.Generator, Stage], Document]
+"""Draws a document as it stands in a stage."""
 
 _TRIES = 4
 """Documents that may be found too long for what is left of a row before the row is closed."""
@@ -52,11 +57,12 @@ class WorldMixture:
             "text": self._text,
             "text_to_image": self._text_to_image,
             "image_to_text": self._image_to_text,
+            "inventory": self._inventory,
             "chat": self._chat,
         }
-        length = {name: self._mean_length(source) for name, source in draw.items()}
         self._stages = []
         for stage in recipe.stages:
+            length = {name: self._mean_length(source, stage) for name, source in draw.items()}
             weight = {name: share / length[name] for name, share in stage.mixture.items()}
             cumulative = np.cumsum(list(weight.values())) / sum(weight.values())
             self._stages.append(([draw[name] for name in weight], cumulative))
@@ -64,14 +70,14 @@ class WorldMixture:
     def row(self, k: int) -> list[Document]:
         """The documents of packed row `k`; together at most `recipe.length` tokens."""
         rng = np.random.default_rng(np.random.SeedSequence([self.recipe.seed, 1, k]))
-        stage = self.recipe.stage(k // self.recipe.rows)
-        sources, cumulative = self._stages[stage]
-        answer_weight = self.recipe.stages[stage].answer_weight
+        number = self.recipe.stage(k // self.recipe.rows)
+        stage = self.recipe.stages[number]
+        sources, cumulative = self._stages[number]
         documents: list[Document] = []
         left, tries = self.recipe.length, _TRIES
         while tries and left >= 8:
             source = int(np.searchsorted(cumulative, rng.random(), side="right"))
-            document = sources[source](rng, answer_weight)
+            document = sources[source](rng, stage)
             length = document_length(document)
             if length <= left:
                 documents.append(document)
@@ -80,18 +86,18 @@ class WorldMixture:
                 tries -= 1
         return documents
 
-    def _mean_length(self, source: _Source) -> float:
+    def _mean_length(self, source: _Source, stage: Stage) -> float:
         rng = np.random.default_rng(np.random.SeedSequence([self.recipe.seed, 2]))
-        return float(np.mean([document_length(source(rng, 1.0)) for _ in range(200)]))
+        return float(np.mean([document_length(source(rng, stage)) for _ in range(200)]))
 
     def _clean(self, pixels: np.ndarray) -> PictureSegment:
         latents = self.encoder.encode(torch.from_numpy(pixels)[None])[0].numpy()
         return PictureSegment(latents=latents)
 
-    def _text(self, rng: np.random.Generator, _: float) -> Document:
+    def _text(self, rng: np.random.Generator, _: Stage) -> Document:
         return text_document(self.tokenizer, sample_document(rng, split="train").text)
 
-    def _text_to_image(self, rng: np.random.Generator, _: float) -> Document:
+    def _text_to_image(self, rng: np.random.Generator, _: Stage) -> Document:
         caption, scene = sample_pair(rng, split="train")[:2]
         clean = self._clean(render(scene)).latents
         t = float(flow.shift_time(torch.tensor(rng.random()), self._alpha))
@@ -100,15 +106,32 @@ class WorldMixture:
         picture = PictureSegment(latents=clean, t=t, noise=noise, flow=True)
         return caption_document(self.tokenizer, None if dropped else caption, picture)
 
-    def _image_to_text(self, rng: np.random.Generator, _: float) -> Document:
+    def _image_to_text(self, rng: np.random.Generator, _: Stage) -> Document:
         caption, scene = sample_captioned(rng, split="train")[:2]
         return describe_document(self.tokenizer, caption, self._clean(render(scene)))
 
-    def _chat(self, rng: np.random.Generator, answer_weight: float) -> Document:
-        questions = sample_questions(rng, split="train", k=4)
+    def _inventory(self, rng: np.random.Generator, stage: Stage) -> Document:
+        question = sample_question(rng, family=_family(rng, stage), split="train")
+        turns = [(INVENTORY_QUESTION, inventory(question.picture))]
+        return self._conversation(question.picture, turns, stage)
+
+    def _chat(self, rng: np.random.Generator, stage: Stage) -> Document:
+        family = _family(rng, stage) if stage.families is not None else None
+        questions = sample_questions(rng, split="train", k=4, family=family)
         turns = [(question.question, question.answer) for question in questions]
-        picture = self._clean(render(questions[0].picture))
-        return chat_document(self.tokenizer, picture, turns, answer_weight=answer_weight)
+        return self._conversation(questions[0].picture, turns, stage)
+
+    def _conversation(
+        self, picture: Picture, turns: list[tuple[str, str]], stage: Stage
+    ) -> Document:
+        clean = self._clean(render(picture))
+        return chat_document(self.tokenizer, clean, turns, answer_weight=stage.answer_weight)
+
+
+def _family(rng: np.random.Generator, stage: Stage) -> str:
+    """A family of questions, as often as the stage says."""
+    weight = np.array([(stage.families or {}).get(name, 1.0) for name in FAMILIES])
+    return str(rng.choice(list(FAMILIES), p=weight / weight.sum()))
 
 
 def tokenizer_texts(seed: int, count: int) -> list[str]:

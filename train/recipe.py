@@ -17,6 +17,7 @@ from pydantic import (
 from unimm_eval.api import UserError, stable_hash
 from unimm_eval.model.config import ModelConfig
 from unimm_eval.model.encoders import RawPixels
+from unimm_eval.world import FAMILIES
 
 _EXAMPLE = "See train/recipes/demo.yaml."
 
@@ -37,7 +38,7 @@ class OptimizerRecipe(_Strict):
     max_grad_norm: float = Field(1.0, gt=0)
 
 
-Source = Literal["text", "text_to_image", "image_to_text", "chat"]
+Source = Literal["text", "text_to_image", "image_to_text", "inventory", "chat"]
 
 
 class Stage(_Strict):
@@ -50,6 +51,10 @@ class Stage(_Strict):
     answer_weight: float = Field(
         1.0, gt=0, description="of an answer's token in the mean over text tokens"
     )
+    families: dict[str, float] | None = Field(
+        None,
+        description="how often a chat begins with a question of a family; 1 where not named",
+    )
 
     @field_validator("mixture")
     @classmethod
@@ -60,6 +65,15 @@ class Stage(_Strict):
         if any(share < 0 for share in mixture.values()):
             raise ValueError("a share is negative")
         return mixture
+
+    @field_validator("families")
+    @classmethod
+    def _known_families(cls, families: dict[str, float] | None) -> dict[str, float] | None:
+        if unknown := sorted(set(families or {}) - set(FAMILIES)):
+            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(FAMILIES)}")
+        if any(weight < 0 for weight in (families or {}).values()):
+            raise ValueError("a weight is negative")
+        return families
 
 
 class Recipe(_Strict):
@@ -116,7 +130,9 @@ class Recipe(_Strict):
         Stages that had not begun, the length of the run and when its rate decays are left out, so
         that a run can be prolonged and what comes next can be changed.
         """
-        values = self.model_dump(mode="json", exclude={"name", "steps", "save_every"})
+        values = self.model_dump(
+            mode="json", exclude={"name", "steps", "save_every"}, exclude_none=True
+        )
         values["optimizer"].pop("decay_steps")
         values["stages"] = [stage for stage in values["stages"] if stage["from_step"] < step]
         return stable_hash(values)
@@ -144,5 +160,5 @@ def load_recipe(path: Path) -> Recipe:
 
 def save_recipe(path: Path, recipe: Recipe) -> None:
     """Write a recipe as the file that `load_recipe` reads."""
-    values = recipe.model_dump(mode="json")
+    values = recipe.model_dump(mode="json", exclude_none=True)
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")

@@ -8,6 +8,7 @@
     render      pixels of a description
     holdout     the combinations that training never sees
     captions    prompts with GenEval's metadata, true and wrong scenes for them, captions
+    inventory   everything in a picture, in words
     facts       riddles whose answers only text tells
     questions   sixteen families, one for the skill of each VQA benchmark
     language    documents of known probability (`pens` writes and scores them)
@@ -37,6 +38,7 @@ from unimm_eval.world.holdout import (
     picture_is_held_out,
     scene_is_held_out,
 )
+from unimm_eval.world.inventory import INVENTORY_QUESTION, inventory
 from unimm_eval.world.language import Document, sample_document, score
 from unimm_eval.world.pens import NotInLanguage
 from unimm_eval.world.pictures import Chart, Diagram, Glyph, Page, Picture, picture_from_json
@@ -56,6 +58,7 @@ __all__ = [
     "COLORS",
     "FACTS",
     "FAMILIES",
+    "INVENTORY_QUESTION",
     "SHAPES",
     "SIZES",
     "SPLITS",
@@ -77,6 +80,7 @@ __all__ = [
     "Thing",
     "caption_of",
     "detect",
+    "inventory",
     "is_held_out",
     "is_pair_held_out",
     "picture_from_json",

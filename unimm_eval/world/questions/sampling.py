@@ -136,14 +136,16 @@ def _is_distinct(scene: Scene) -> bool:
     return len({t.shape for t in things}) == len({t.color for t in things}) == len(things)
 
 
-def sample_questions(rng: np.random.Generator, *, split: Split, k: int) -> list[Question]:
+def sample_questions(
+    rng: np.random.Generator, *, split: Split, k: int, family: str | None = None
+) -> list[Question]:
     """Up to `k` different questions about one picture, for training.
 
-    The family of the first is uniform over all. Further ones come from kinds that any scene of
-    different shapes and colours admits; other pictures have one question. Answers are as balanced
-    as one scene allows, not exactly: evaluate with `question_at`.
+    The first is of `family`, or of any with equal chances. Further ones come from kinds that any
+    scene of different shapes and colours admits; other pictures have one question. Answers are as
+    balanced as one scene allows, not exactly: evaluate with `question_at`.
     """
-    first = sample_question(rng, family=pick(rng, tuple(FAMILIES)), split=split)
+    first = sample_question(rng, family=family or pick(rng, tuple(FAMILIES)), split=split)
     questions = [first]
     scene = first.picture
     if not isinstance(scene, Scene) or not _is_distinct(scene):
