@@ -1,34 +1,16 @@
-"""The hybrid mask, grouped-query attention and the key-value cache.
+"""Grouped-query attention and the key-value cache.
 
 Shapes: B rows, S queries, K keys, H query heads, G key-value heads, E head dimension, D model.
-
-One definition of the mask serves every path (paper §2.1, appendix B). A query at index q of a row
-sees the keys of an interval: from the first token of its own document to itself, or to the last
-token of its own picture, whose tokens see each other in both directions. So a mask is two integers
-a query.
 """
 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unimm_eval.model.config import ModelConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Visible:
-    """Keys that each query sees: `first_BS` to `last_BS`, both inclusive, as key indices."""
-
-    first_BS: Tensor
-    last_BS: Tensor
-
-    def dense(self, num_keys: int) -> Tensor:
-        """bool [B, 1, S, K] for scaled_dot_product_attention."""
-        key_K = torch.arange(num_keys, device=self.first_BS.device)
-        mask_BSK = (key_K >= self.first_BS[..., None]) & (key_K <= self.last_BS[..., None])
-        return mask_BSK[:, None]
+from unimm_eval.model.masks import Mask
+from unimm_eval.model.modality import Modalities, apply, build
 
 
 def rotary_table(positions_BS: Tensor, *, head_dim: int, theta: float) -> Tensor:
@@ -69,7 +51,7 @@ class KVCache:
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
         self.lengths_B = torch.zeros(rows, device=device, dtype=torch.long)
-        self.capacity = capacity
+        self.config, self.capacity = config, capacity
 
     def write(
         self, layer: int, k_BGSE: Tensor, v_BGSE: Tensor, index_BS: Tensor, width: int
@@ -84,11 +66,20 @@ class KVCache:
         """Let `tokens_B` more tokens of each row stand."""
         self.lengths_B += tokens_B
 
-    def select(self, rows: Tensor) -> "KVCache":
-        """A copy that holds only `rows` (they may repeat): shares a prefix among continuations."""
-        other = object.__new__(KVCache)
-        other.keys, other.values = self.keys[:, rows], self.values[:, rows]
-        other.lengths_B, other.capacity = self.lengths_B[rows], self.capacity
+    def select(self, rows: Tensor, *, capacity: int) -> "KVCache":
+        """A copy of `rows` (they may repeat) with room for `capacity` tokens each: shares a prefix
+        among continuations."""
+        other = KVCache(
+            self.config,
+            rows=len(rows),
+            capacity=capacity,
+            device=self.keys.device,
+            dtype=self.keys.dtype,
+        )
+        kept = min(capacity, self.capacity)
+        other.keys[..., :kept, :] = self.keys[:, rows, :, :kept]
+        other.values[..., :kept, :] = self.values[:, rows, :, :kept]
+        other.lengths_B = self.lengths_B[rows]
         return other
 
 
@@ -97,44 +88,57 @@ class AttentionContext:
     """What every layer's attention shares in one forward pass.
 
     `cache` with `index_BS` (where the new tokens go) and `width` (keys in use) decodes; without it
-    the tokens attend to one another.
+    the tokens attend to one another. Raises ValueError when the cache has no room for `width`.
     """
 
     rotary: Tensor
-    mask: Tensor
+    mask: Mask
     cache: KVCache | None = None
     index_BS: Tensor | None = None
     width: int = 0
 
+    def __post_init__(self) -> None:
+        if self.cache is not None and self.width > self.cache.capacity:
+            raise ValueError(
+                f"{self.width} tokens do not fit a cache with a capacity of {self.cache.capacity}"
+            )
+
 
 class Attention(nn.Module):
-    """Grouped-query attention with rotary positions, no biases."""
+    """Grouped-query attention with rotary positions, no biases.
+
+    With config.attention="modality" the projections are of each modality's own and attention is
+    over all tokens, as in the Mixture-of-Transformers (Liang et al. 2024).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.num_heads, self.num_kv_heads = config.num_heads, config.num_kv_heads
         self.head_dim = config.head_dim
-        query_dim = config.num_heads * config.head_dim
-        self.query = nn.Linear(config.dim, query_dim, bias=False)
-        self.key = nn.Linear(config.dim, config.num_kv_heads * config.head_dim, bias=False)
-        self.value = nn.Linear(config.dim, config.num_kv_heads * config.head_dim, bias=False)
-        self.output = nn.Linear(query_dim, config.dim, bias=False)
 
-    def forward(self, x_BSD: Tensor, context: AttentionContext, layer: int) -> Tensor:
-        heads = (*x_BSD.shape[:2], -1, self.head_dim)
-        q_BHSE = rotate(self.query(x_BSD).view(heads).transpose(1, 2), context.rotary)
-        k_BGSE = rotate(self.key(x_BSD).view(heads).transpose(1, 2), context.rotary)
-        v_BGSE = self.value(x_BSD).view(heads).transpose(1, 2)
+        def projection(width_in: int, width_out: int) -> nn.Module:
+            return build(config.attention, lambda: nn.Linear(width_in, width_out, bias=False))
+
+        query_dim = config.num_heads * config.head_dim
+        key_dim = config.num_kv_heads * config.head_dim
+        self.query = projection(config.dim, query_dim)
+        self.key = projection(config.dim, key_dim)
+        self.value = projection(config.dim, key_dim)
+        self.output = projection(query_dim, config.dim)
+
+    def forward(
+        self, x_BSD: Tensor, context: AttentionContext, modalities: Modalities, layer: int
+    ) -> Tensor:
+        def heads(projection: nn.Module) -> Tensor:
+            x_BSX = apply(projection, x_BSD, modalities)
+            return x_BSX.unflatten(2, (-1, self.head_dim)).transpose(1, 2)
+
+        q_BHSE = rotate(heads(self.query), context.rotary)
+        k_BGSE = rotate(heads(self.key), context.rotary)
+        v_BGSE = heads(self.value)
         if context.cache is not None:
             assert context.index_BS is not None
             k_BGSE, v_BGSE = context.cache.write(
                 layer, k_BGSE, v_BGSE, context.index_BS, context.width
             )
-        group = self.num_heads // self.num_kv_heads
-        y_BHSE = F.scaled_dot_product_attention(
-            q_BHSE,
-            k_BGSE.repeat_interleave(group, dim=1),
-            v_BGSE.repeat_interleave(group, dim=1),
-            attn_mask=context.mask,
-        )
-        return self.output(y_BHSE.transpose(1, 2).flatten(2))
+        y_BHSE = context.mask.attend(q_BHSE, k_BGSE, v_BGSE)
+        return apply(self.output, y_BHSE.transpose(1, 2).flatten(2), modalities)

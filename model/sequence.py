@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unimm_eval.model.attention import Visible
-from unimm_eval.model.feedforward import IMAGE, TEXT
+from unimm_eval.model.masks import Visible
+from unimm_eval.model.modality import IMAGE, TEXT
 from unimm_eval.model.tokenizer import Tokenizer
 
 IGNORED = -100
@@ -110,6 +110,26 @@ def chat_document(
         document += [asked] if document else question_document(tokenizer, [picture], question)
         ids = [*tokenizer.encode(answer), tokenizer.eot]
         document.append(TextSegment(ids=ids, weight=answer_weight))
+    return document
+
+
+def frames_document(
+    tokenizer: Tokenizer,
+    context: Sequence[PictureSegment],
+    steps: Sequence[tuple[str, PictureSegment]] = (),
+) -> Document:
+    """Frames from frames and actions (paper §2.3 "I + T → I", appendices B and F): `<bos>`, the
+    context frames, then for each step its action as text and the frame it leads to.
+
+    Each frame stands between `<boi>` and `<eoi>`. Actions are given and never predicted, so no
+    token is a target.
+    """
+    document: list[TextSegment | PictureSegment] = [TextSegment(ids=[tokenizer.bos], loss=False)]
+    for action, frame in [*(("", frame) for frame in context), *steps]:
+        before = [*tokenizer.encode(action), tokenizer.boi]
+        document.append(TextSegment(ids=before, loss=False))
+        document.append(frame)
+        document.append(TextSegment(ids=[tokenizer.eoi], loss=False))
     return document
 
 

@@ -105,13 +105,13 @@ def test_cached_decoding_equals_one_pass_with_a_picture_in_the_prefix(config):
     on = torch.tensor([True])
     states = [session.last_RD[0]]
     for token in [*answer, words.boi]:
-        session.feed(torch.tensor([token]), on)
+        session.append([[token]])
         states.append(session.last_RD[0])
     session.denoise(torch.randn(1, config.latent_tokens, config.latent_channels), torch.tensor(0.5))
     session.commit(torch.from_numpy(later.latents)[None], on)
     states.append(session.last_RD[0])
     for token in (words.eoi, answer[0]):
-        session.feed(torch.tensor([token]), on)
+        session.append([[token]])
         states.append(session.last_RD[0])
 
     start = document_length(prefix) - 1
@@ -237,13 +237,13 @@ def test_interleaved_generation_switches_on_boi_and_commits_the_clean_picture():
             return words.boi if len(calls) == 2 else (words.eos if len(calls) == 4 else 50)
 
     calls: list[int] = []
-    result = generate_interleaved(
+    (result,) = generate_interleaved(
         model,
         words,
-        prompt,
-        seed=5,
+        [prompt],
+        seeds=[5],
         max_new_tokens=30,
-        sampling=BeginPicture(),
+        sampling=[BeginPicture()],
         guidance_scale=2.0,
         num_inference_steps=3,
     )

@@ -1,0 +1,131 @@
+"""Rows of a cache that grow by text and by pictures.
+
+The context is encoded once into a preallocated cache. A picture is denoised in place behind it and
+then written to the cache once more, clean, so that what follows sees the finished picture and not
+the last noisy one.
+
+Shapes: R rows of a session, S new tokens, T tokens a picture, C latent channels, V vocabulary.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from unimm_eval.model.attention import AttentionContext, KVCache
+from unimm_eval.model.masks import DenseMask, Visible
+from unimm_eval.model.modality import IMAGE, TEXT
+from unimm_eval.model.sequence import Document, document_length, pack
+from unimm_eval.model.unified import UnifiedModel
+
+
+class Session:
+    """Rows of a cache, each holding a context of its own length.
+
+    `last_RD` is the final hidden state of each row's last token.
+    """
+
+    def __init__(
+        self, model: UnifiedModel, documents: Sequence[Document], *, new_tokens: int, pad: int
+    ) -> None:
+        """Encode `documents` (pictures clean), leaving room for `new_tokens` a row.
+
+        Raises ValueError when that does not fit the model's max_length.
+        """
+        self.model, self.pad = model, pad
+        device = model.embedding.weight.device
+        lengths = [document_length(document) for document in documents]
+        longest = max(lengths)
+        self.cache = KVCache(
+            model.config,
+            rows=len(documents),
+            capacity=longest + new_tokens,
+            device=device,
+            dtype=model.embedding.weight.dtype,
+        )
+        batch = pack(
+            [[document] for document in documents],
+            length=longest,
+            pad=pad,
+            grid_tokens=model.config.latent_tokens,
+            channels=model.config.latent_channels,
+        ).to(device)
+        hidden_RSD = model.hidden(batch, batch.latents_ITC, cache=self.cache)
+        self.cache.advance(torch.tensor(lengths, device=device))
+        self.last_RD = hidden_RSD[torch.arange(len(documents)), self.cache.lengths_B - 1]
+
+    def select(self, rows: Sequence[int], *, new_tokens: int) -> "Session":
+        """A session of its own that goes on from `rows` of this one (they may repeat), with room
+        for `new_tokens` behind the longest: what they share is encoded once.
+
+        Raises ValueError when that does not fit the model's max_length.
+        """
+        index = torch.tensor(rows, device=self.last_RD.device)
+        longest = int(self.cache.lengths_B[index].max())
+        other = object.__new__(Session)
+        other.model, other.pad = self.model, self.pad
+        other.cache = self.cache.select(index, capacity=longest + new_tokens)
+        other.last_RD = self.last_RD[index]
+        return other
+
+    def logits(self) -> Tensor:
+        """fp32 [R, V] for the next token of each row."""
+        return self.model.text_head(self.last_RD).float()
+
+    def append(self, texts: Sequence[Sequence[int]]) -> None:
+        """Append each row's token ids, in one pass; a row without any stays as it is."""
+        device = self.last_RD.device
+        longest = max(map(len, texts))
+        if not longest:
+            return
+        # A shorter text repeats its last token in that token's place, which needs no room.
+        filled = [[*ids, *[ids[-1] if ids else self.pad] * (longest - len(ids))] for ids in texts]
+        count_R = torch.tensor([len(ids) for ids in texts], device=device)
+        last_R = (count_R - 1).clamp(min=0)
+        place_RS = torch.minimum(torch.arange(longest, device=device), last_R[:, None])
+        index_RS = self.cache.lengths_B[:, None] + place_RS
+        x_RSD = self.model.embedding(torch.tensor(filled, device=device))
+        hidden_RSD = self._forward(x_RSD, index_RS, last_RS=index_RS, modality=TEXT)
+        new_RD = hidden_RSD[torch.arange(len(texts), device=device), last_R]
+        self.last_RD = torch.where(count_R[:, None] > 0, new_RD, self.last_RD)
+        self.cache.advance(count_R)
+
+    def denoise(self, z_RTC: Tensor, t: Tensor) -> Tensor:
+        """fp32 velocity [R, T, C] of pictures behind the rows, at one time `t` (0-d) for all."""
+        x_RTD = self.model.embed_latents(z_RTC, t.expand(len(z_RTC)))
+        prediction = self.model.latent_out(self._picture(x_RTD))
+        # A solver never asks at t = 1, so 1 − t needs no clamp and the last step lands on x̂.
+        return self.model.velocity(prediction, z_RTC, t, clamp=0.0)
+
+    def commit(self, z_RTC: Tensor, active_R: Tensor) -> None:
+        """Append finished pictures, clean, to the active rows."""
+        x_RTD = self.model.embed_latents(z_RTC, z_RTC.new_ones(len(z_RTC)))
+        hidden_RTD = self._picture(x_RTD)
+        self.last_RD = torch.where(active_R[:, None], hidden_RTD[:, -1], self.last_RD)
+        self.cache.advance(active_R.long() * z_RTC.shape[1])
+
+    def _picture(self, x_RTD: Tensor) -> Tensor:
+        """Hidden states of a picture behind each row; its tokens see each other."""
+        rows, tokens, _ = x_RTD.shape
+        start_R1 = self.cache.lengths_B[:, None]
+        index_RT = start_R1 + torch.arange(tokens, device=x_RTD.device)
+        last_RT = (start_R1 + tokens - 1).expand(rows, tokens)
+        return self._forward(x_RTD, index_RT, last_RS=last_RT, modality=IMAGE)
+
+    def _forward(
+        self, x_RSD: Tensor, index_RS: Tensor, *, last_RS: Tensor, modality: int
+    ) -> Tensor:
+        """Hidden states of new tokens at `index_RS` of each row, which see everything up to
+        `last_RS` and do not count yet."""
+        # What does not fit belongs to a row that is full, hence finished, and goes along unread.
+        index_RS = index_RS.clamp(max=self.cache.capacity - 1)
+        width = min(int(self.cache.lengths_B.max()) + x_RSD.shape[1], self.cache.capacity)
+        visible = Visible(first_BS=torch.zeros_like(index_RS), last_BS=last_RS)
+        context = AttentionContext(
+            rotary=self.model.rotary(index_RS),
+            mask=DenseMask.of(visible, num_keys=width, dtype=x_RSD.dtype),
+            cache=self.cache,
+            index_BS=index_RS,
+            width=width,
+        )
+        return self.model.backbone(x_RSD, context, torch.full_like(index_RS, modality))
