@@ -74,10 +74,11 @@ class FrameContext:
         session = self._session.select(picked, new_tokens=room)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         frames: list[Tensor] = []
-        for step, texts in enumerate(zip(*actions, strict=True)):
-            if step:
+        z_NTC: Tensor | None = None
+        for texts in zip(*actions, strict=True):
+            if z_NTC is not None:
                 session.commit(z_NTC.repeat(len(picked) // len(actions), 1, 1), grows)
-            end = [tokenizer.eoi] if step else []
+            end = [] if z_NTC is None else [tokenizer.eoi]
             ids = [[*end, *tokenizer.encode(text), tokenizer.boi] for text in texts]
             session.append(
                 [ids[i % len(ids)] if row == _CONTEXT else [] for i, row in enumerate(picked)]
