@@ -7,7 +7,6 @@ number is computed from it. Only safetensors is read: other formats can run code
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch.overrides import TorchFunctionMode
 
 from unimm_eval.model.config import ModelConfig
 from unimm_eval.model.encoders import RawPixels, encoder_from_json
+from unimm_eval.model.meta import meta_model
 from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.model.unified import UnifiedModel
 
@@ -135,22 +134,6 @@ def read_checkpoint(folder: Path) -> CheckpointFiles:
     )
 
 
-class _WithoutInit(TorchFunctionMode):
-    """Leaves new parameters as they are. On the meta device there is nothing to initialise, yet
-    `normal_` would import torch's reference implementations for it, which takes seconds."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
 def load_checkpoint(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Checkpoint:
     """Read, verify and allocate. Raises CheckpointError."""
     files = read_checkpoint(folder)
@@ -167,12 +150,7 @@ def load_checkpoint(folder: Path, *, device: torch.device, dtype: torch.dtype) -
         raise CheckpointError(
             f"{weights}: does not fit config.json, which has {files.config.num_layers} layers"
         )
-    try:
-        with torch.device("meta"), _WithoutInit():
-            model = UnifiedModel(files.config)
-    except (RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{folder / 'config.json'}: too large a model ({reason})") from error
+    model = meta_model(files.config)
     wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
     found = {name: tuple(t.shape) for name, t in tensors.items()}
     if wanted != found:

@@ -9,6 +9,13 @@ FeedForwardKind = Literal["shared", "modality", "moe"]
 SharedExperts = Literal["none", "global", "modality"]
 Prediction = Literal["x", "v"]
 
+# A tensor has at most three of these sizes (a factor of two is to spare) and fits 2⁶³ bytes.
+_MOST_OF_ANY = 2**20
+_MOST = {
+    "max_length": 2**24,  # positions become angles in fp32, which tells whole numbers up to here
+    "num_experts": 1023,  # groups of the CUDA kernels behind grouped_mm; the paper stops at 1008
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -16,9 +23,9 @@ class ModelConfig:
 
     `num_experts` counts every expert and `top_k` every active one, shared ones included: the
     paper's "15 of 254" with one shared expert per modality is num_experts=256, top_k=16.
-    With attention="modality" each block has attention projections and norms of its own for text
-    and for pictures; together with feed_forward="modality" that is the Mixture-of-Transformers.
-    Attention and feed-forward layers are chosen apart, so every combination of them is legal.
+    With attention="modality" text and pictures have attention projections and norms of their own;
+    together with feed_forward="modality" that is the Mixture-of-Transformers. Attention and
+    feed-forward layers are chosen apart, so every combination of them is legal.
     Raises ValueError, naming the field, for a configuration that cannot work.
     """
 
@@ -60,14 +67,17 @@ class ModelConfig:
                 raise ValueError(
                     f"{name} must be one of {get_args(kind)}, not {getattr(self, name)!r}"
                 )
-        positive = ["vocab_size", "dim", "num_layers", "num_heads", "num_kv_heads", "head_dim"]
-        positive += ["max_length", "latent_channels", "latent_grid", "time_dim"]
-        positive += (
+        sizes = ["vocab_size", "dim", "num_layers", "num_heads", "num_kv_heads", "head_dim"]
+        sizes += ["max_length", "latent_channels", "latent_grid", "time_dim"]
+        sizes += (
             ["num_experts", "top_k", "expert_dim"] if self.feed_forward == "moe" else ["hidden_dim"]
         )
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in sizes:
+            value, most = getattr(self, name), _MOST.get(name, _MOST_OF_ANY)
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+            if value > most:
+                raise ValueError(f"too large a model: {name} is {value}, more than {most}")
         if self.num_heads % self.num_kv_heads:
             raise ValueError(
                 f"num_heads ({self.num_heads}) must be a multiple of num_kv_heads "
@@ -75,19 +85,33 @@ class ModelConfig:
             )
         if self.head_dim % 2:
             raise ValueError(f"head_dim must be even for rotary embedding, not {self.head_dim}")
-        if self.dim % 4 or self.time_dim % 2:
-            raise ValueError("dim must be a multiple of 4 and time_dim of 2 for sinusoids")
+        if self.rope_theta < 1:
+            raise ValueError(f"rope_theta must be at least 1, not {self.rope_theta!r}")
+        if self.dim % 4:
+            raise ValueError(f"dim must be a multiple of 4 for sinusoids, not {self.dim}")
+        if self.time_dim % 2:
+            raise ValueError(f"time_dim must be even for sinusoids, not {self.time_dim}")
         if self.latent_tokens + 2 > self.max_length:
             raise ValueError(
-                f"a picture of {self.latent_tokens} tokens does not fit "
-                f"max_length={self.max_length}"
+                f"a picture of {self.latent_tokens} tokens (latent_grid={self.latent_grid}) does "
+                f"not fit max_length={self.max_length}"
             )
-        if self.feed_forward == "moe" and not 1 <= self.routed_top_k <= self.num_routed:
+        if self.feed_forward == "moe":
+            self._check_experts()
+
+    def _check_experts(self) -> None:
+        if not 1 <= self.routed_top_k <= self.num_routed:
             raise ValueError(
                 f"top_k={self.top_k} of num_experts={self.num_experts} with "
                 f"shared_experts={self.shared_experts!r} leaves {self.routed_top_k} of "
                 f"{self.num_routed} experts to route to"
             )
+        for name in ("dim", "expert_dim"):
+            if getattr(self, name) % 8:
+                raise ValueError(
+                    f"{name} must be a multiple of 8 with experts, not {getattr(self, name)}: "
+                    "the grouped matrix product takes rows of whole 16 bytes, and bf16 is 2 each"
+                )
 
     @property
     def latent_tokens(self) -> int:
