@@ -1,5 +1,8 @@
 """The transformer: pre-norm blocks of attention and a feed-forward layer.
 
+With config.attention="modality" norms, the last one too, are of each modality's own like the
+projections of attention: the Mixture-of-Transformers separates all parameters but the embeddings.
+
 Shapes: B rows, S tokens a row, D model dimension, N = B·S.
 """
 
@@ -11,6 +14,11 @@ from torch import Tensor, nn
 from unimm_eval.model.attention import Attention, AttentionContext
 from unimm_eval.model.config import ModelConfig
 from unimm_eval.model.feedforward import MixtureOfExperts, Routing, build_feed_forward
+from unimm_eval.model.modality import Modalities, apply, build
+
+
+def build_norm(config: ModelConfig) -> nn.Module:
+    return build(config.attention, lambda: nn.RMSNorm(config.dim, eps=config.norm_eps))
 
 
 class Block(nn.Module):
@@ -19,17 +27,22 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.layer = layer
-        self.attention_norm = nn.RMSNorm(config.dim, eps=config.norm_eps)
+        self.attention_norm = build_norm(config)
         self.attention = Attention(config)
-        self.feed_forward_norm = nn.RMSNorm(config.dim, eps=config.norm_eps)
+        self.feed_forward_norm = build_norm(config)
         self.feed_forward = build_feed_forward(config)
 
     def forward(
-        self, x_BSD: Tensor, context: AttentionContext, modality_N: Tensor, routing: Routing | None
+        self,
+        x_BSD: Tensor,
+        context: AttentionContext,
+        modalities: Modalities,
+        routing: Routing | None,
     ) -> Tensor:
-        x_BSD = x_BSD + self.attention(self.attention_norm(x_BSD), context, self.layer)
-        normed_ND = self.feed_forward_norm(x_BSD).flatten(0, 1)
-        return x_BSD + self.feed_forward(normed_ND, modality_N, routing).view_as(x_BSD)
+        normed_BSD = apply(self.attention_norm, x_BSD, modalities)
+        x_BSD = x_BSD + self.attention(normed_BSD, context, modalities, self.layer)
+        normed_ND = apply(self.feed_forward_norm, x_BSD, modalities).flatten(0, 1)
+        return x_BSD + self.feed_forward(normed_ND, modalities, routing).view_as(x_BSD)
 
 
 class Backbone(nn.Module):
@@ -38,7 +51,7 @@ class Backbone(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
-        self.norm = nn.RMSNorm(config.dim, eps=config.norm_eps)
+        self.norm = build_norm(config)
 
     def forward(
         self,
@@ -48,10 +61,10 @@ class Backbone(nn.Module):
         routing: Routing | None = None,
     ) -> Tensor:
         """Normed hidden states [B, S, D]. `modality_BS` is 0 for text and 1 for image tokens."""
-        modality_N = modality_BS.flatten()
+        modalities = Modalities(of_N=modality_BS.flatten())
         for block in self.blocks:
-            x_BSD = block(x_BSD, context, modality_N, routing)
-        return self.norm(x_BSD)
+            x_BSD = block(x_BSD, context, modalities, routing)
+        return apply(self.norm, x_BSD, modalities)
 
 
 def initialise(module: nn.Module, *, num_layers: int, generator: torch.Generator) -> None:
@@ -60,7 +73,7 @@ def initialise(module: nn.Module, *, num_layers: int, generator: torch.Generator
     residual = 0.02 / math.sqrt(2 * num_layers)
     for name, child in module.named_modules():
         if isinstance(child, nn.Linear | nn.Embedding):
-            std = residual if name.endswith((".output", ".down")) else 0.02
+            std = residual if {"output", "down"} & set(name.split(".")) else 0.02
             nn.init.normal_(child.weight, std=std, generator=generator)
             if isinstance(child, nn.Linear) and child.bias is not None:
                 nn.init.zeros_(child.bias)

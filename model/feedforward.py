@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unimm_eval.model.config import ModelConfig
-
-TEXT, IMAGE = 0, 1
+from unimm_eval.model.modality import Modalities, PerModality
 
 
 @dataclass(kw_only=True)
@@ -68,23 +67,20 @@ class SharedFeedForward(nn.Module):
         super().__init__()
         self.expert = SwiGLU(config.dim, config.hidden_dim)
 
-    def forward(self, x_ND: Tensor, modality_N: Tensor, routing: Routing | None) -> Tensor:
+    def forward(self, x_ND: Tensor, modalities: Modalities, routing: Routing | None) -> Tensor:
         return self.expert(x_ND)
 
 
-class ModalityFeedForward(nn.Module):
+class ModalityFeedForward(PerModality):
     """One feed-forward layer for text and one for images (paper §2.2, appendix C)."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.experts = nn.ModuleList(SwiGLU(config.dim, config.hidden_dim) for _ in (TEXT, IMAGE))
+        super().__init__(lambda: SwiGLU(config.dim, config.hidden_dim))
 
-    def forward(self, x_ND: Tensor, modality_N: Tensor, routing: Routing | None) -> Tensor:
-        y_ND = torch.empty_like(x_ND)
-        for modality, expert in enumerate(self.experts):
-            index = (modality_N == modality).nonzero().squeeze(1)
-            y_ND = y_ND.index_copy(0, index, expert(x_ND[index]))
-        return y_ND
+    def forward(
+        self, x_ND: Tensor, modalities: Modalities, routing: Routing | None = None
+    ) -> Tensor:
+        return super().forward(x_ND, modalities)
 
 
 class MixtureOfExperts(nn.Module):
@@ -106,7 +102,7 @@ class MixtureOfExperts(nn.Module):
         )
         self.down_EFD = nn.Parameter(torch.empty(config.num_experts, config.expert_dim, config.dim))
 
-    def forward(self, x_ND: Tensor, modality_N: Tensor, routing: Routing | None) -> Tensor:
+    def forward(self, x_ND: Tensor, modalities: Modalities, routing: Routing | None) -> Tensor:
         with torch.autocast(x_ND.device.type, enabled=False):
             logits_NE = F.linear(x_ND.float(), self.router.weight.float())
             p_NE = logits_NE.softmax(-1)
@@ -116,6 +112,7 @@ class MixtureOfExperts(nn.Module):
             routing.choices.append(expert_NK)
             routing.probabilities.append(p_NE)
         if self.shared != "none":
+            modality_N = modalities.of_N
             offset_N = modality_N if self.shared == "modality" else torch.zeros_like(modality_N)
             expert_NK = torch.cat((expert_NK, (self.num_routed + offset_N)[:, None]), dim=1)
             gate_NK = torch.cat((gate_NK, torch.ones_like(gate_NK[:, :1])), dim=1)
@@ -136,6 +133,6 @@ class MixtureOfExperts(nn.Module):
 
 
 def build_feed_forward(config: ModelConfig) -> nn.Module:
-    """The layer that `config.feed_forward` names: (x_ND, modality_N, routing) → y_ND."""
+    """The layer that `config.feed_forward` names: (x_ND, modalities, routing) → y_ND."""
     kinds = {"shared": SharedFeedForward, "modality": ModalityFeedForward, "moe": MixtureOfExperts}
     return kinds[config.feed_forward](config)

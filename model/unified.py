@@ -17,6 +17,7 @@ from unimm_eval.model.attention import AttentionContext, KVCache, rotary_table
 from unimm_eval.model.backbone import Backbone, initialise
 from unimm_eval.model.config import ModelConfig
 from unimm_eval.model.feedforward import MixtureOfExperts, Routing
+from unimm_eval.model.masks import AttentionBackend, check_backend
 from unimm_eval.model.sequence import IGNORED, Batch
 
 
@@ -60,7 +61,12 @@ class TimeEmbedding(nn.Module):
 
 
 class UnifiedModel(nn.Module):
-    """Next-token prediction for text and flow matching for pictures in one transformer."""
+    """Next-token prediction for text and flow matching for pictures in one transformer.
+
+    `attention_backend` may be set at any time; it says how packed rows are computed, not what.
+    """
+
+    attention_backend: AttentionBackend = "dense"
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -122,8 +128,15 @@ class UnifiedModel(nn.Module):
     ) -> Tensor:
         """Final hidden states [B, S, D] of packed rows whose pictures are shown as `z_ITC`.
 
-        With an empty `cache`, rows of one document each are also written to its start.
+        With an empty `cache`, rows of one document each are also written to its start. Raises
+        ValueError when they do not fit it, or when the attention back end cannot do what is asked.
         """
+        check_backend(
+            self.attention_backend,
+            device=batch.tokens_BS.device,
+            head_dim=self.config.head_dim,
+            training=torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters()),
+        )
         x_BSD = self.embedding(batch.tokens_BS)
         if len(z_ITC):
             flat = x_BSD.flatten(0, 1)
@@ -131,7 +144,7 @@ class UnifiedModel(nn.Module):
             x_BSD = flat.index_copy(0, batch.index_IT.flatten(), latents).view_as(x_BSD)
         context = AttentionContext(
             rotary=self.rotary(batch.positions_BS),
-            mask=batch.visible.dense(batch.tokens_BS.shape[1]),
+            mask=batch.visible.mask(self.attention_backend, dtype=x_BSD.dtype),
             cache=cache,
             index_BS=torch.arange(x_BSD.shape[1], device=x_BSD.device).expand(x_BSD.shape[:2]),
             width=x_BSD.shape[1],

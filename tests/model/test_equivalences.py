@@ -20,6 +20,7 @@ from unimm_eval.model.generate import (
     seeded_noise,
     unconditional,
 )
+from unimm_eval.model.modality import Modalities
 from unimm_eval.model.sequence import (
     PictureSegment,
     TextSegment,
@@ -293,7 +294,7 @@ def test_grouped_experts_equal_a_loop_with_gradients_and_empty_experts(shared):
     x = torch.randn(7, config.dim, generator=torch.Generator().manual_seed(0), requires_grad=True)
     modality = torch.tensor([0, 0, 1, 0, 1, 1, 0])
     weights = [layer.router.weight, layer.gate_up_EDF, layer.down_EFD]
-    grouped = layer(x, modality, None)
+    grouped = layer(x, Modalities(of_N=modality), None)
     loop = naive_experts(layer, x, modality)
     torch.testing.assert_close(grouped, loop, **TOLERANCE)
     target = torch.randn(grouped.shape, generator=torch.Generator().manual_seed(1))

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from tiny import MOE, tiny_model, tokenizer
 
 from unimm_eval.model import flow
-from unimm_eval.model.attention import KVCache, Visible
+from unimm_eval.model.attention import KVCache
 from unimm_eval.model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from unimm_eval.model.config import ModelConfig
 from unimm_eval.model.encoders import RawPixels, encoder_from_json
+from unimm_eval.model.masks import Visible
 from unimm_eval.model.sequence import IGNORED, TextSegment, document_length, pack
 from unimm_eval.model.tokenizer import SPECIAL, Tokenizer
 
