@@ -27,6 +27,12 @@ def shift_time(t: Tensor, alpha: float) -> Tensor:
     return t / (t + alpha * (1 - t))
 
 
+def logit_normal(u: Tensor, *, mean: float, std: float) -> Tensor:
+    """The u-quantile of σ(mean + std·N): uniform numbers become times whose logit is normal (Esser
+    et al. 2024, there in noise time, which changes the sign of the mean)."""
+    return torch.sigmoid(mean + std * torch.special.ndtri(u))
+
+
 def noisy(z0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """z_t; `t` broadcasts against the latents."""
     return (1 - t) * noise + t * z0

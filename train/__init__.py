@@ -5,6 +5,8 @@ mixture.py     packed row k of a recipe
 parallel.py    ranks of a data-parallel run
 log.py         one line a step
 optimizer.py   AdamW with fp32 master weights, and the learning-rate schedule
+loss_weights.py  fixed, or centred on each other
+parent.py      warm start from a checkpoint
 pretrain.py    the loop: train, save, go on exactly
 state.py       training state on disk
 export.py      checkpoint folders from runs

@@ -32,6 +32,7 @@ def export_run(run: Path, output: Path) -> int:
             "seed": recipe.seed,
             "step": training.step,
             "tokens": training.tokens_seen(),
+            **({"parent": recipe.parent_fingerprint} if recipe.parent else {}),
         },
     )
     return training.step

@@ -10,11 +10,14 @@ LOG = "log.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class StepLog:
-    """One line. Losses are means over the batch of the step; `tokens` are those of all ranks."""
+    """One line. Losses are means over the batch of the step, with the weights they were added up
+    with; `tokens` are those of all ranks."""
 
     step: int
     text_loss: float
     flow_loss: float
+    text_weight: float
+    flow_weight: float
     balance: float
     grad_norm: float
     learning_rate: float

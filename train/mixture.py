@@ -94,21 +94,34 @@ class WorldMixture:
         latents = self.encoder.encode(torch.from_numpy(pixels)[None])[0].numpy()
         return PictureSegment(latents=latents)
 
+    def _noised(self, latents: np.ndarray, rng: np.random.Generator) -> PictureSegment:
+        """The picture at a time of its own, counted in the flow loss."""
+        u = torch.tensor(rng.random())
+        if (law := self.recipe.logit_normal) is not None:
+            u = flow.logit_normal(u, mean=law.mean, std=law.std)
+        t = float(flow.shift_time(u, self._alpha))
+        noise = rng.standard_normal(latents.shape, dtype=np.float32)
+        return PictureSegment(latents=latents, t=t, noise=noise, flow=True)
+
+    def _context(self, pixels: np.ndarray, rng: np.random.Generator) -> PictureSegment:
+        """A picture that a caption follows, as `context_noise` says. Its noise is drawn from a
+        stream of its own: what else is drawn does not depend on it."""
+        picture, own = self._clean(pixels), rng.spawn(1)[0]
+        share = 0.0 if self.recipe.context_noise == "paper" else self.recipe.clean_share
+        return picture if own.random() < share else self._noised(picture.latents, own)
+
     def _text(self, rng: np.random.Generator, _: Stage) -> Document:
         return text_document(self.tokenizer, sample_document(rng, split="train").text)
 
     def _text_to_image(self, rng: np.random.Generator, _: Stage) -> Document:
         caption, scene = sample_pair(rng, split="train")[:2]
-        clean = self._clean(render(scene)).latents
-        t = float(flow.shift_time(torch.tensor(rng.random()), self._alpha))
-        noise = rng.standard_normal(clean.shape, dtype=np.float32)
+        picture = self._noised(self._clean(render(scene)).latents, rng)
         dropped = rng.random() < self.recipe.condition_dropout
-        picture = PictureSegment(latents=clean, t=t, noise=noise, flow=True)
         return caption_document(self.tokenizer, None if dropped else caption, picture)
 
     def _image_to_text(self, rng: np.random.Generator, _: Stage) -> Document:
         caption, scene = sample_captioned(rng, split="train")[:2]
-        return describe_document(self.tokenizer, caption, self._clean(render(scene)))
+        return describe_document(self.tokenizer, caption, self._context(render(scene), rng))
 
     def _inventory(self, rng: np.random.Generator, stage: Stage) -> Document:
         question = sample_question(rng, family=_family(rng, stage), split="train")

@@ -21,9 +21,11 @@ from unimm_eval.model.sequence import Batch, pack
 from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.model.unified import UnifiedModel
 from unimm_eval.train.log import StepLog, TrainingLog, read_log
+from unimm_eval.train.loss_weights import loss_weights
 from unimm_eval.train.mixture import WorldMixture, tokenizer_texts
 from unimm_eval.train.optimizer import MasterWeights, learning_rate
 from unimm_eval.train.parallel import Ranks
+from unimm_eval.train.parent import copy_tokenizer, load_weights, with_fingerprint
 from unimm_eval.train.recipe import Recipe, save_recipe
 from unimm_eval.train.state import load_state, save_state
 
@@ -55,12 +57,14 @@ class Pretraining:
     """One run of a recipe in a folder."""
 
     def __init__(self, recipe: Recipe, folder: Path, *, workers: int = 1) -> None:
+        recipe = with_fingerprint(recipe)
         self.recipe, self.folder, self.workers = recipe, folder, workers
         self.ranks = Ranks()
         if recipe.rows % self.ranks.size:
             raise UserError(f"rows: {recipe.rows} rows cannot be shared by {self.ranks.size} ranks")
         folder.mkdir(parents=True, exist_ok=True)
-        save_recipe(folder / RECIPE, recipe)
+        if self.ranks.first:
+            save_recipe(folder / RECIPE, recipe)
         self.tokenizer = self._tokenizer()
         config = recipe.model_config_()
         if self.tokenizer.vocab_size > config.vocab_size:
@@ -69,21 +73,34 @@ class Pretraining:
                 f"the model {config.vocab_size}",
                 fix="Set model.vocab_size in the recipe.",
             )
+        state = load_state(folder, identity=recipe.identity)
         self.model = UnifiedModel(config).initialise(seed=recipe.seed)
+        if state is None and recipe.parent is not None:
+            load_weights(recipe, self.model)
         self.optimizer = MasterWeights(self.model, recipe.optimizer)
+        self.weights = loss_weights(recipe)
         self.model.cast(getattr(torch, recipe.dtype))
         self.step = 0
         self.warnings: list[str] = []
-        if (state := load_state(folder, identity=recipe.identity)) is not None:
+        if state is not None:
             self.step, tensors, damaged = state
             self.warnings = [f"{what}; going on from step {self.step}" for what in damaged]
             self.optimizer.load_state(tensors)
+            self.weights.load_state(tensors)
         else:
             self.optimizer.write_back()
 
     def _tokenizer(self) -> Tokenizer:
         path = self.folder / "tokenizer.json"
-        if self.ranks.first and not path.exists():
+        if self.ranks.first and not path.exists() and self.recipe.parent is not None:
+            copy_tokenizer(self.recipe, path)
+        elif self.ranks.first and not path.exists() and self.recipe.tokenizer is not None:
+            vocab_size = self.recipe.model_config_().vocab_size
+            try:
+                Tokenizer.copy_of(self.recipe.tokenizer, vocab_size=vocab_size).save(path)
+            except ValueError as error:
+                raise UserError(f"tokenizer: {error}") from error
+        elif self.ranks.first and not path.exists():
             texts = tokenizer_texts(TOKENIZER_SEED, TOKENIZER_DOCUMENTS)
             vocab_size = self.recipe.model_config_().vocab_size
             Tokenizer.train(iter(texts), vocab_size=vocab_size).save(path)
@@ -123,7 +140,7 @@ class Pretraining:
         save_state(
             self.folder,
             step=self.step,
-            tensors=self.optimizer.state(),
+            tensors={**self.optimizer.state(), **self.weights.state()},
             identity=self.recipe.identity(self.step),
         )
 
@@ -158,11 +175,6 @@ class Pretraining:
         text_count, flow_count, tokens = self.ranks.sum(counts)
         text = losses.text_sum / text_count.clamp(min=1).float()
         flow = losses.flow_sum / flow_count.clamp(min=1).float()
-        total = (
-            recipe.text_weight * text
-            + recipe.flow_weight * flow
-            + recipe.balance_weight * losses.balance
-        )
         means = self.ranks.sum(torch.stack((text, flow, losses.balance)))
         if not math.isfinite(float(means.sum())):
             raise UserError(
@@ -170,6 +182,8 @@ class Pretraining:
                 f"flow {float(means[1])})",
                 fix="Lower the learning rate, or continue from an earlier state.",
             )
+        text_weight, flow_weight = self.weights.step(text=float(means[0]), flow=float(means[1]))
+        total = text_weight * text + flow_weight * flow + recipe.balance_weight * losses.balance
         total.backward()
         rate = learning_rate(self.step, steps=recipe.steps, recipe=recipe.optimizer)
         norm = self.optimizer.step(rate, self.ranks)
@@ -178,6 +192,8 @@ class Pretraining:
             step=self.step,
             text_loss=float(means[0]),
             flow_loss=float(means[1]),
+            text_weight=text_weight,
+            flow_weight=flow_weight,
             balance=float(means[2]),
             grad_norm=float(norm),
             learning_rate=rate,

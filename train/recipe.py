@@ -76,6 +76,27 @@ class Stage(_Strict):
         return families
 
 
+class LogitNormal(_Strict):
+    """Training times whose logit is normal: t = σ(mean + std·N), before the shift. In data time: a
+    mean above 0 is nearer to the picture (the noise-time mean of others with its sign changed)."""
+
+    mean: float = Field(0.0, description="of the logit")
+    std: float = Field(1.0, gt=0, description="of the logit")
+
+
+class Centering(_Strict):
+    """Loss weights that make both losses equal to a running centre (paper appendix D.2)."""
+
+    alpha: float = Field(0.5, ge=0, le=1, description="α of eq. 5: the flow loss's part")
+    momentum: float = Field(
+        0.9, ge=0, lt=1, description="μ of the running centre; DINO's, the paper gives none"
+    )
+
+
+_DROPPED_AT_DEFAULT = ("context_noise", "clean_share")
+"""Fields that enter a recipe's identity only where they are not the default."""
+
+
 class Recipe(_Strict):
     """What is trained on what."""
 
@@ -89,11 +110,36 @@ class Recipe(_Strict):
     )
     model: dict[str, Any] = Field(description="fields of ModelConfig")
     encoder: dict[str, Any] = Field(description="fields of the encoder")
+    tokenizer: str | None = Field(
+        None,
+        description="a copy of LLaMA-3's: its file, folder, or ORG/NAME in the hub's cache; "
+        "otherwise one is trained on the world, or comes with the parent",
+    )
     stages: tuple[Stage, ...] = Field(min_length=1, description="data, from step 0 on")
     text_weight: float = Field(1.0, ge=0, description="λ_LM of eq. 3")
     flow_weight: float = Field(3.0, ge=0, description="λ_flow of eq. 3")
+    centering: Centering | None = Field(
+        None, description="loss weights from the losses, instead of text_weight and flow_weight"
+    )
     balance_weight: float = Field(0.01, ge=0, description="of the router's auxiliary loss")
     condition_dropout: float = Field(0.1, ge=0, lt=1, description="captions left out, for guidance")
+    logit_normal: LogitNormal | None = Field(
+        None, description="law of the training times before the shift, instead of the uniform one"
+    )
+    context_noise: Literal["paper", "clean"] = Field(
+        "clean",
+        description="pictures that a caption follows: noised, with flow loss, or shown at t = 1; "
+        "those that questions are asked about are always clean",
+    )
+    clean_share: float = Field(
+        1.0, ge=0, le=1, description="of them that context_noise: clean shows clean"
+    )
+    parent: str | None = Field(
+        None, description="folder of the checkpoint that training begins from, or `demo`"
+    )
+    parent_fingerprint: str | None = Field(
+        None, description="of the parent; filled in in a run's copy of its recipe"
+    )
     optimizer: OptimizerRecipe
     save_every: int = Field(500, gt=0, description="steps between saved states")
 
@@ -112,6 +158,14 @@ class Recipe(_Strict):
             raise ValueError(f"length {self.length} is more than max_length {config.max_length}")
         if self.optimizer.warmup_steps + self.optimizer.decay_steps > self.steps:
             raise ValueError("warmup_steps and decay_steps are more than steps")
+        if self.centering is not None and (self.text_weight, self.flow_weight) != (1.0, 3.0):
+            raise ValueError("text_weight and flow_weight mean nothing with centering; leave one")
+        if self.context_noise == "paper" and self.clean_share != 1.0:
+            raise ValueError("clean_share means nothing with context_noise: paper; leave one")
+        if self.parent is not None and self.tokenizer is not None:
+            raise ValueError("tokenizer: a parent brings its own; leave one")
+        if self.parent is None and self.parent_fingerprint is not None:
+            raise ValueError("parent_fingerprint is given, but no parent")
         return self
 
     def model_config_(self) -> ModelConfig:
@@ -128,11 +182,16 @@ class Recipe(_Strict):
         """Hash of everything that decided the weights after `step` steps.
 
         Stages that had not begun, the length of the run and when its rate decays are left out, so
-        that a run can be prolonged and what comes next can be changed.
+        that a run can be prolonged and what comes next can be changed. A parent enters by its
+        fingerprint, wherever it lies.
         """
+        assert self.parent is None or self.parent_fingerprint is not None
         values = self.model_dump(
-            mode="json", exclude={"name", "steps", "save_every"}, exclude_none=True
+            mode="json", exclude={"name", "steps", "save_every", "parent"}, exclude_none=True
         )
+        for name in _DROPPED_AT_DEFAULT:
+            if values[name] == type(self).model_fields[name].default:
+                del values[name]
         values["optimizer"].pop("decay_steps")
         values["stages"] = [stage for stage in values["stages"] if stage["from_step"] < step]
         return stable_hash(values)

@@ -1,0 +1,73 @@
+"""Warm start: a run that begins with the weights and the tokenizer of a checkpoint.
+
+The recipe names the checkpoint's folder; the run's copy of the recipe pins its fingerprint, which
+is part of the recipe's identity. Once a state is saved the parent is not needed any more.
+"""
+
+import shutil
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+
+from unimm_eval.api import UserError
+from unimm_eval.model.checkpoint import CheckpointFiles, load_checkpoint, read_checkpoint
+from unimm_eval.model.unified import UnifiedModel
+from unimm_eval.train.recipe import Recipe
+
+_DEMO = Path(__file__).parents[1] / "model" / "demo"
+_FIX = "Give the folder of a checkpoint; a run with a state goes on by its own recipe.yaml alone."
+
+
+def with_fingerprint(recipe: Recipe) -> Recipe:
+    """The recipe with its parent's fingerprint filled in. Raises UserError where it has to be read
+    and is no checkpoint, or does not fit."""
+    if recipe.parent is None or recipe.parent_fingerprint is not None:
+        return recipe
+    return recipe.model_copy(update={"parent_fingerprint": _files(recipe).fingerprint})
+
+
+def copy_tokenizer(recipe: Recipe, path: Path) -> None:
+    """Write the parent's tokenizer as `path`. Raises UserError."""
+    shutil.copyfile(_files(recipe).folder / "tokenizer.json", path)
+
+
+def load_weights(recipe: Recipe, model: UnifiedModel) -> None:
+    """Overwrite the fp32 weights of `model` with the parent's. Raises UserError."""
+    folder = _files(recipe).folder
+    try:
+        parent = load_checkpoint(folder, device=torch.device("cpu"), dtype=torch.float32)
+    except ValueError as error:
+        raise UserError(f"parent: {error}") from error
+    model.load_state_dict(parent.model.state_dict())
+
+
+def _files(recipe: Recipe) -> CheckpointFiles:
+    """The parent, checked against the recipe without loading its weights."""
+    assert recipe.parent is not None
+    folder = _DEMO if recipe.parent == "demo" else Path(recipe.parent)
+    try:
+        files = read_checkpoint(folder)
+    except ValueError as error:
+        raise UserError(f"parent: {error}", fix=_FIX) from error
+    if recipe.parent_fingerprint not in (None, files.fingerprint):
+        raise UserError(
+            f"parent: {folder} is not the checkpoint of parent_fingerprint, "
+            f"it is {files.fingerprint}",
+            fix="Bring that checkpoint back, or train in another --output folder.",
+        )
+    wanted, found = recipe.model_config_(), files.config
+    if differing := [
+        f"{name} (recipe {getattr(wanted, name)}, parent {getattr(found, name)})"
+        for name in (field.name for field in fields(wanted))
+        if getattr(wanted, name) != getattr(found, name)
+    ]:
+        raise UserError(
+            f"parent: {folder} is another architecture; differing: {', '.join(differing)}",
+            fix="Give `model` as it stands in the parent's config.json.",
+        )
+    if recipe.encoder_() != files.encoder:
+        raise UserError(
+            f"parent: {folder} sees {files.encoder}, the recipe's encoder is {recipe.encoder_()}"
+        )
+    return files
