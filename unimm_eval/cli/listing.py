@@ -5,6 +5,7 @@ from pathlib import Path
 
 from unimm_eval.api import Card, Task
 from unimm_eval.cli.tables import console_for_tables
+from unimm_eval.data import files_of
 from unimm_eval.engine.registry import GROUPS, find_tasks, model_adapters, task_entries
 from unimm_eval.report.numbers import plain_number
 from unimm_eval.report.plain import one_line, visible
@@ -76,7 +77,10 @@ def _facts(card: Card) -> list[tuple[str, str]]:
         ("needs", ", ".join(card.requires)),
     ]
     for title, table in (("data", card.data), ("settings", card.settings), ("budget", card.budget)):
-        facts += [(title, f"{key} = {_plain(value)}") for key, value in table.items()]
+        facts += [
+            (title, f"{key} = {_plain(value)}") for key, value in table.items() if key != "files"
+        ]
+    facts += [("file", f"{file.name}  {file.url}  {file.pin}") for file in files_of(card)]
     for name, spec in card.metrics.items():
         better = f"{spec.direction} is better"
         unit = f", {spec.unit}" if spec.unit else ""

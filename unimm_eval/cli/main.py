@@ -1,4 +1,5 @@
-"""`unimm-eval`: judge a model; list tasks and models; report and compare; look at the machine."""
+"""`unimm-eval`: judge a model; list tasks and models; get data; report and compare; look at the
+machine."""
 
 import sys
 from pathlib import Path
@@ -145,6 +146,42 @@ def compare(
     from unimm_eval.cli.compare import compare_command
 
     compare_command(a, b, as_json=as_json)
+
+
+data_app = typer.Typer(help="Files of benchmarks: which are there, get them, check them.")
+app.add_typer(data_app, name="data")
+
+TaskNames = Annotated[
+    list[str] | None, typer.Argument(metavar="[TASK]...", help="Whose files; all if none is named.")
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(show_default="$UNIMM_EVAL_DATA or cache", help="Folder of benchmark files."),
+]
+
+
+@data_app.command()
+def status(tasks: TaskNames = None, data_dir: DataDir = None) -> None:
+    """Show which files are there, with sizes and pins; reads none of them."""
+    from unimm_eval.cli import data
+
+    data.status(tasks or [], data_dir=data_dir)
+
+
+@data_app.command()
+def fetch(tasks: TaskNames = None, data_dir: DataDir = None) -> None:
+    """Get what is missing, each file checked; goes on where it was stopped."""
+    from unimm_eval.cli import data
+
+    data.fetch(tasks or [], data_dir=data_dir)
+
+
+@data_app.command()
+def verify(tasks: TaskNames = None, data_dir: DataDir = None) -> None:
+    """Read every file and compare it with its pin."""
+    from unimm_eval.cli import data
+
+    data.verify(tasks or [], data_dir=data_dir)
 
 
 @app.command()
