@@ -87,8 +87,10 @@ class MixtureOfExperts(nn.Module):
     """Top-k routed experts and, by choice, one shared expert for all or one per modality.
 
     The router works in fp32: softmax over routed experts, top-k, the k gates renormalised to sum to
-    one. A shared expert is always active with gate 1. Shared experts stand behind the routed ones
-    in the weight tensors, so that one grouped matrix product computes all of them (paper §6.1).
+    one. A single gate stays the router's probability, as in Switch Transformer: renormalised it
+    would be one, and the loss would teach the router nothing. A shared expert is always active with
+    gate 1. Shared experts stand behind the routed ones in the weight tensors, so that one grouped
+    matrix product computes all of them (paper §6.1).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -107,7 +109,8 @@ class MixtureOfExperts(nn.Module):
             logits_NE = F.linear(x_ND.float(), self.router.weight.float())
             p_NE = logits_NE.softmax(-1)
             gate_NK, expert_NK = p_NE.topk(self.routed_top_k, dim=-1)
-            gate_NK = gate_NK / gate_NK.sum(-1, keepdim=True)
+            if self.routed_top_k > 1:
+                gate_NK = gate_NK / gate_NK.sum(-1, keepdim=True)
         if routing is not None:
             routing.choices.append(expert_NK)
             routing.probabilities.append(p_NE)
@@ -120,11 +123,11 @@ class MixtureOfExperts(nn.Module):
 
     def _experts(self, x_ND: Tensor, expert_NK: Tensor, gate_NK: Tensor) -> Tensor:
         """Sum of the chosen experts' outputs, each times its gate."""
-        flat_A = expert_NK.flatten()
-        order_A = flat_A.argsort(stable=True)
+        expert_A, order_A = expert_NK.flatten().sort(stable=True)
         token_A = order_A // expert_NK.shape[1]
-        count_E = torch.bincount(flat_A, minlength=self.num_experts)
-        end_E = count_E.cumsum(0).to(torch.int32)
+        # One past each expert's last row. The last is A, so grouped_mm leaves no row unwritten.
+        index_E = torch.arange(self.num_experts, device=x_ND.device)
+        end_E = torch.searchsorted(expert_A, index_E, right=True, out_int32=True)
         hidden_AF = F.grouped_mm(x_ND[token_A], self.gate_up_EDF, offs=end_E)
         gate_AF, up_AF = hidden_AF.chunk(2, dim=-1)
         y_AD = F.grouped_mm(F.silu(gate_AF) * up_AF, self.down_EFD, offs=end_E)
