@@ -1,15 +1,12 @@
-"""Every fast path equals the simple one: cached, batched, packed, grouped."""
+"""Every fast path equals the simple one: cached, batched, packed."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
-import torch.nn.functional as F
 from tiny import MOE, VARIANTS, batch_of, picture, tiny_model, tokenizer
 
 from unimm_eval.model import flow
-from unimm_eval.model.feedforward import MixtureOfExperts, Routing
 from unimm_eval.model.generate import (
     Sampling,
     Session,
@@ -20,7 +17,6 @@ from unimm_eval.model.generate import (
     seeded_noise,
     unconditional,
 )
-from unimm_eval.model.modality import Modalities
 from unimm_eval.model.sequence import (
     PictureSegment,
     TextSegment,
@@ -266,56 +262,3 @@ def test_interleaved_generation_switches_on_boi_and_commits_the_clean_picture():
         conditional, free = session.denoise(torch.cat((z, z)), t).chunk(2)
         z = z + (following - t) * (free + 2.0 * (conditional - free))
     torch.testing.assert_close(torch.from_numpy(result[1].latents), z[0], **TOLERANCE)
-
-
-def naive_experts(layer, x, modality):
-    """One token at a time."""
-    p = F.linear(x, layer.router.weight).softmax(-1)
-    rows = []
-    for token, probabilities, kind in zip(x, p, modality.tolist(), strict=True):
-        gate, chosen = probabilities.topk(layer.routed_top_k)
-        active = list(zip(chosen.tolist(), gate / gate.sum(), strict=True))
-        if layer.shared != "none":
-            offset = kind if layer.shared == "modality" else 0
-            active.append((layer.num_routed + offset, torch.tensor(1.0)))
-        total = torch.zeros_like(token)
-        for expert, weight in active:
-            gated, up = (token @ layer.gate_up_EDF[expert]).chunk(2)
-            total = total + weight * ((F.silu(gated) * up) @ layer.down_EFD[expert])
-        rows.append(total)
-    return torch.stack(rows)
-
-
-@pytest.mark.parametrize("shared", ["none", "global", "modality"])
-def test_grouped_experts_equal_a_loop_with_gradients_and_empty_experts(shared):
-    config = replace(MOE, shared_experts=shared, num_experts=12)
-    model = tiny_model(config).requires_grad_(True)
-    layer = next(m for m in model.modules() if isinstance(m, MixtureOfExperts))
-    x = torch.randn(7, config.dim, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    modality = torch.tensor([0, 0, 1, 0, 1, 1, 0])
-    weights = [layer.router.weight, layer.gate_up_EDF, layer.down_EFD]
-    grouped = layer(x, Modalities(of_N=modality), None)
-    loop = naive_experts(layer, x, modality)
-    torch.testing.assert_close(grouped, loop, **TOLERANCE)
-    target = torch.randn(grouped.shape, generator=torch.Generator().manual_seed(1))
-    left = torch.autograd.grad((grouped * target).sum(), [x, *weights[1:]])
-    right = torch.autograd.grad((loop * target).sum(), [x, *weights[1:]])
-    for ours, theirs in zip(left, right, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
-
-
-def test_balance_loss_is_one_when_balanced_and_more_when_not():
-    even = torch.full((8, 4), 0.25)
-    choices = torch.tensor([[0, 1], [2, 3]] * 4)
-    valid = torch.ones(8, dtype=torch.bool)
-    balanced = Routing(choices=[choices], probabilities=[even]).balance_loss(valid)
-    torch.testing.assert_close(balanced, torch.tensor(1.0))
-    peaked = torch.tensor([[0.97, 0.01, 0.01, 0.01]]).repeat(8, 1)
-    collapsed = Routing(choices=[torch.zeros(8, 1, dtype=torch.long)], probabilities=[peaked])
-    torch.testing.assert_close(collapsed.balance_loss(valid), torch.tensor(4 * 0.97))
-    padding = torch.tensor([True] * 4 + [False] * 4)
-    mixed = Routing(
-        choices=[torch.cat((choices[:4], torch.zeros(4, 2, dtype=torch.long)))],
-        probabilities=[torch.cat((even[:4], peaked[4:]))],
-    )
-    torch.testing.assert_close(mixed.balance_loss(padding), torch.tensor(1.0))

@@ -168,3 +168,20 @@ def test_ties_are_broken_alike_in_every_run_and_every_batch():
     grouped(layer, x[3:4], modality[3:4], alone)
     assert torch.equal(together.choices[0], again.choices[0])
     assert torch.equal(together.choices[0][3:4], alone.choices[0])
+
+
+def test_balance_loss_is_one_when_balanced_and_more_when_not():
+    even = torch.full((8, 4), 0.25)
+    choices = torch.tensor([[0, 1], [2, 3]] * 4)
+    valid = torch.ones(8, dtype=torch.bool)
+    balanced = Routing(choices=[choices], probabilities=[even]).balance_loss(valid)
+    torch.testing.assert_close(balanced, torch.tensor(1.0))
+    peaked = torch.tensor([[0.97, 0.01, 0.01, 0.01]]).repeat(8, 1)
+    collapsed = Routing(choices=[torch.zeros(8, 1, dtype=torch.long)], probabilities=[peaked])
+    torch.testing.assert_close(collapsed.balance_loss(valid), torch.tensor(4 * 0.97))
+    padding = torch.tensor([True] * 4 + [False] * 4)
+    mixed = Routing(
+        choices=[torch.cat((choices[:4], torch.zeros(4, 2, dtype=torch.long)))],
+        probabilities=[torch.cat((even[:4], peaked[4:]))],
+    )
+    torch.testing.assert_close(mixed.balance_loss(padding), torch.tensor(1.0))
