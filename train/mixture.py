@@ -25,10 +25,12 @@ from unimm_eval.world import (
     FAMILIES,
     INVENTORY_QUESTION,
     Picture,
+    Scene,
     inventory,
     render,
     sample_captioned,
     sample_document,
+    sample_elements,
     sample_pair,
     sample_question,
     sample_questions,
@@ -56,8 +58,10 @@ class WorldMixture:
         draw: dict[str, _Source] = {
             "text": self._text,
             "text_to_image": self._text_to_image,
+            "inventory_to_image": self._inventory_to_image,
             "image_to_text": self._image_to_text,
             "inventory": self._inventory,
+            "elements": self._elements,
             "chat": self._chat,
         }
         self._stages = []
@@ -115,6 +119,13 @@ class WorldMixture:
 
     def _text_to_image(self, rng: np.random.Generator, _: Stage) -> Document:
         caption, scene = sample_pair(rng, split="train")[:2]
+        return self._generation(rng, caption, scene)
+
+    def _inventory_to_image(self, rng: np.random.Generator, _: Stage) -> Document:
+        scene = sample_captioned(rng, split="train")[1]
+        return self._generation(rng, inventory(scene), scene)
+
+    def _generation(self, rng: np.random.Generator, caption: str, scene: Scene) -> Document:
         picture = self._noised(self._clean(render(scene)).latents, rng)
         dropped = rng.random() < self.recipe.condition_dropout
         return caption_document(self.tokenizer, None if dropped else caption, picture)
@@ -127,6 +138,10 @@ class WorldMixture:
         question = sample_question(rng, family=_family(rng, stage), split="train")
         turns = [(INVENTORY_QUESTION, inventory(question.picture))]
         return self._conversation(question.picture, turns, stage)
+
+    def _elements(self, rng: np.random.Generator, stage: Stage) -> Document:
+        scene, turns = sample_elements(rng, split="train", k=4)
+        return self._conversation(scene, turns, stage)
 
     def _chat(self, rng: np.random.Generator, stage: Stage) -> Document:
         family = _family(rng, stage) if stage.families is not None else None

@@ -38,7 +38,15 @@ class OptimizerRecipe(_Strict):
     max_grad_norm: float = Field(1.0, gt=0)
 
 
-Source = Literal["text", "text_to_image", "image_to_text", "inventory", "chat"]
+Source = Literal[
+    "text",
+    "text_to_image",
+    "inventory_to_image",
+    "image_to_text",
+    "inventory",
+    "elements",
+    "chat",
+]
 
 
 class Stage(_Strict):

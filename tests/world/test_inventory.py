@@ -12,6 +12,7 @@ from unimm_eval.world import (
     render,
     rng_for,
     sample_captioned,
+    sample_elements,
 )
 
 
@@ -49,3 +50,20 @@ def test_a_things_line_does_not_depend_on_the_order_of_the_scene() -> None:
     rng = np.random.default_rng(0)
     scene = sample_captioned(rng, split="train")[1]
     assert inventory(Scene(things=scene.things[::-1])) == inventory(scene)
+
+
+def test_elementary_questions_are_answered_by_the_scene_alone() -> None:
+    rng = rng_for(split="train", purpose="elements", index=0)
+    for _ in range(60):
+        scene, turns = sample_elements(rng, split="train", k=4)
+        said = inventory(scene).split(", ")
+        for question, answer in turns:
+            if question.startswith("which is"):
+                stem, options = question.split("? ")
+                word = stem.removeprefix("which is ")
+                assert options.split()[2 * "abcd".index(answer) + 1] == word
+            elif " from " not in question:
+                words = {w for w in question.rstrip("?").split() if f" {w} " in f" {said} "}
+                assert any(answer in part and all(w in part for w in words) for part in said)
+    with pytest.raises(ValueError, match="for training"):
+        sample_elements(rng, split="test", k=1)

@@ -8,6 +8,7 @@
     render      pixels of a description
     holdout     the combinations that training never sees
     captions    prompts with GenEval's metadata, true and wrong scenes for them, captions
+    elements    the steps that questions are made of, for training
     inventory   everything in a picture, in words
     facts       riddles whose answers only text tells
     questions   sixteen families, one for the skill of each VQA benchmark
@@ -31,6 +32,7 @@ from unimm_eval.world.captions import (
 )
 from unimm_eval.world.detector import Detection, detect
 from unimm_eval.world.draw import SPLITS, Split, rng_for
+from unimm_eval.world.elements import sample_elements
 from unimm_eval.world.facts import FACTS, Fact, sample_riddle
 from unimm_eval.world.holdout import (
     is_held_out,
@@ -92,6 +94,7 @@ __all__ = [
     "rng_for",
     "sample_captioned",
     "sample_document",
+    "sample_elements",
     "sample_pair",
     "sample_prompt",
     "sample_question",

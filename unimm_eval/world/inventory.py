@@ -18,7 +18,7 @@ def inventory(picture: Picture) -> str:
     match picture:
         case Scene():
             things = sorted(picture.things, key=_reading_order)
-            return ", ".join(f"{_named(thing)} {_place(thing)}" for thing in things)
+            return ", ".join(f"{_named(thing)} {place_of(thing)}" for thing in things)
         case Diagram():
             things = picture.scene.things
             links = [sorted((things[i], things[j]), key=_reading_order) for i, j in picture.links]
@@ -44,7 +44,7 @@ def _reading_order(thing: Thing) -> tuple[bool, bool, int, int]:
     return lower, right, thing.y, thing.x
 
 
-def _place(thing: Thing) -> str:
+def place_of(thing: Thing) -> str:
     """A corner, or a side for what stands at the middle of one."""
     low, high = _MIDDLE
     if low <= thing.x <= high:
