@@ -31,9 +31,9 @@ TINY = ModelConfig(
 )
 
 
-def tiny_checkpoint(folder: Path, *, seed: int = 0) -> Path:
+def tiny_checkpoint(folder: Path, *, seed: int = 0, config: ModelConfig = TINY) -> Path:
     """Write a checkpoint whose answers vary: nothing is hidden behind the zeros of a new head."""
-    model = UnifiedModel(TINY).initialise(seed=seed)
+    model = UnifiedModel(config).initialise(seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():

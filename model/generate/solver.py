@@ -32,7 +32,10 @@ def solve(
 
     Heun's method corrects each Euler step by the velocity where it arrived, and is of second order.
     Its last step is an Euler step, as in JiT: an x-predicting model has no velocity at t = 1, where
-    it would divide by 1 − t. One step's error is of second order, so the whole remains so.
+    it would divide by 1 − t. One step's error is of second order, so the whole remains so; but the
+    shift makes the last step the widest, α / (n − 1 + α) of the way, and with a large α that step
+    is most of the error: on the exact flow of Gaussian data n steps of Heun are 11 × nearer than
+    2n of Euler at n = 25 and α = 1, 3 × at α = 2, and further away at α = 8.
 
     Raises ValueError for an unknown solver or less than one step.
     """

@@ -20,6 +20,7 @@ from unimm_eval.api import (
     PictureError,
     Sample,
     Score,
+    Solver,
     Task,
     TaskConfig,
     make_samples,
@@ -39,8 +40,9 @@ class GenEvalMiniConfig(TaskConfig):
         6, ge=0, description="prompts a tag that state what training lacks"
     )
     images_per_prompt: int = Field(4, ge=1, description="pictures of each prompt")
-    num_inference_steps: int = Field(25, ge=1, description="Euler steps of each picture")
+    num_inference_steps: int = Field(25, ge=1, description="solver steps of each picture")
     guidance_scale: float = Field(3.0, ge=1, description="classifier-free guidance; 1 is none")
+    solver: Solver = Field("euler", description="euler, or heun, which asks twice a step")
 
 
 class GenEvalMini(Task):
@@ -50,7 +52,9 @@ class GenEvalMini(Task):
     config: GenEvalMiniConfig
 
     def generation(self) -> Mapping[str, Any]:
-        return self.config.model_dump(include={"num_inference_steps", "guidance_scale"})
+        settings = self.config.model_dump(include={"num_inference_steps", "guidance_scale"})
+        # Euler is what pictures were made with before there was a choice: they keep their keys.
+        return settings if self.config.solver == "euler" else {**settings, "solver": "heun"}
 
     def samples(self) -> Iterator[Sample]:
         """Prompts with GenEval's metadata, the tags taking turns, held-out ones last; the prompt is
@@ -88,6 +92,7 @@ class GenEvalMini(Task):
                 key=item.sample.inputs["key"],
                 guidance_scale=self.config.guidance_scale,
                 num_inference_steps=self.config.num_inference_steps,
+                solver=self.config.solver,
             )
             for item in items
         ]

@@ -14,6 +14,7 @@ from unimm_eval import evaluate
 from unimm_eval.adapters import unimm
 from unimm_eval.adapters.unimm import UnimmCheckpoint
 from unimm_eval.api import (
+    CAPABILITIES,
     ChatRequest,
     ContinuationRequest,
     DenoiseRequest,
@@ -26,6 +27,7 @@ from unimm_eval.api import (
 )
 from unimm_eval.engine.compare import compare_runs
 from unimm_eval.model.checkpoint import load_checkpoint
+from unimm_eval.model.generate import generate_pictures
 from unimm_eval.model.sequence import TextSegment, pack
 
 WORDS = ("a", "three", "red", "blue", "squares", "ring", "stands", "below", "1", "ünïcode", "☃")
@@ -80,7 +82,15 @@ def denoise(picture, **changes):
 def test_it_can_do_what_was_promised_before_it_was_loaded(folder, model):
     promised = UnimmCheckpoint.capabilities_for(str(folder))
     assert promised == capabilities_of(model)
-    assert {"ScoresText", "GeneratesText", "GeneratesImages", "DenoisesImages"} <= promised
+    assert promised == set(CAPABILITIES) - {"ExposesFeatures"}
+
+
+def test_only_experts_can_be_asked_what_they_are_chosen_for(tmp_path):
+    config = replace(TINY, feed_forward="modality", hidden_dim=32)
+    folder = tiny_checkpoint(tmp_path / "dense", config=config)
+    promised = UnimmCheckpoint.capabilities_for(str(folder))
+    assert promised == capabilities_of(load(folder))
+    assert "ExposesRouting" not in promised
 
 
 def test_what_it_says_of_itself_fits_the_record(folder, model, tmp_path):
@@ -228,6 +238,16 @@ def test_text_without_a_token_scores_nothing(model):
     assert (score.nats, score.tokens, score.bytes) == (0, 0, 0)
 
 
+def test_a_small_top_p_leaves_only_the_likeliest_token(model):
+    greedy, nucleus, free = model.generate_text(
+        [
+            chat("say", max_new_tokens=20, temperature=temperature, top_p=top_p, seed=3)
+            for temperature, top_p in ((0.0, 1.0), (1.0, 1e-6), (1.0, 1.0))
+        ]
+    )
+    assert nucleus == greedy != free
+
+
 def test_text_ends_at_a_stop_string_or_when_it_is_long_enough(model):
     (whole,) = model.generate_text([chat("say", max_new_tokens=60, temperature=1.0, seed=3)])
     assert len(whole) > 20
@@ -293,6 +313,21 @@ def test_a_picture_may_stand_in_a_file_and_among_others(model, tmp_path):
     )
     assert held == filed
     assert two in asked["choices"]
+
+
+def test_the_solver_of_a_picture_is_the_one_asked_for(model, checkpoint):
+    requests = [image("a red ring", solver=solver) for solver in ("heun", "euler")]
+    for request, picture in zip(requests, model.generate_images(requests), strict=True):
+        (latents,) = generate_pictures(
+            checkpoint.model,
+            checkpoint.tokenizer,
+            ["a red ring"],
+            seeds=[0],
+            num_inference_steps=5,
+            solver=request.solver,
+        )
+        expected = checkpoint.files.encoder.decode(latents[None])[0].numpy()
+        assert np.abs(picture.astype(int) - expected).max() <= 1
 
 
 def test_seeds_decide_what_is_painted_and_order_does_not(model):

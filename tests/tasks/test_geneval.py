@@ -106,7 +106,10 @@ def test_requests_say_all_of_the_protocol(run, make_task):
     assert {(r.num_inference_steps, r.guidance_scale) for r in painter.seen} == {(3, 1.5)}
     assert len({(r.key, r.repeat) for r in painter.seen}) == len(painter.seen) == 448
     assert len({r.seed for r in painter.seen}) == 448
+    assert {r.solver for r in painter.seen} == {"euler"}
     assert task.generation() == {"num_inference_steps": 3, "guidance_scale": 1.5}
+    heun = make_task("geneval:mini", num_inference_steps=3, guidance_scale=1.5, solver="heun")
+    assert heun.generation() == {**task.generation(), "solver": "heun"}
 
 
 def test_prompts_differ_and_tags_take_turns(make_task):

@@ -24,8 +24,9 @@ from unimm_eval.api import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from unimm_eval.model.checkpoint import Checkpoint
-    from unimm_eval.model.sequence import Document, PictureSegment
+    from unimm_eval.adapters.unimm_frames import CheckpointFrames
+    from unimm_eval.model.checkpoint import Checkpoint, CheckpointFiles
+    from unimm_eval.model.sequence import Document, PictureSegment, TextSegment
 
 DEMO = Path(__file__).parent.parent / "model" / "demo"
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
@@ -60,14 +61,17 @@ class UnimmCheckpoint:
 
     @classmethod
     def capabilities_for(cls, spec: str) -> frozenset[str]:
-        _read(_folder(spec))
-        return frozenset({"ScoresText", "GeneratesText", "GeneratesImages", "DenoisesImages"})
+        files = _read(_folder(spec))
+        always = {"ScoresText", "GeneratesText", "GeneratesImages", "DenoisesImages"}
+        routes = {"ExposesRouting"} if files.config.feed_forward == "moe" else set[str]()
+        return frozenset({*always, "PredictsFrames", *routes})
 
     @classmethod
     def load(cls, spec: str, *, device: str, dtype: str) -> "UnimmCheckpoint":
         """`dtype` "auto" is float32 on a CPU and bfloat16 elsewhere. Raises UserError."""
         import torch
 
+        from unimm_eval.adapters.unimm_routing import UnimmMixture
         from unimm_eval.model.allocator import keep_freed_memory
         from unimm_eval.model.checkpoint import CheckpointError, load_checkpoint
 
@@ -81,7 +85,8 @@ class UnimmCheckpoint:
             )
         except CheckpointError as error:
             raise UserError(str(error), fix=_FIX) from error
-        return cls(checkpoint, name="demo" if spec == "demo" else folder.resolve().name)
+        made = UnimmMixture if checkpoint.files.config.feed_forward == "moe" else cls
+        return made(checkpoint, name="demo" if spec == "demo" else folder.resolve().name)
 
     @property
     def name(self) -> str:
@@ -192,7 +197,10 @@ class UnimmCheckpoint:
             [self._question(request, new_tokens=max_new_tokens) for request in requests],
             seeds=[request.seed for request in requests],
             max_new_tokens=max_new_tokens,
-            sampling=[Sampling(temperature=request.temperature) for request in requests],
+            sampling=[
+                Sampling(temperature=request.temperature, top_p=request.top_p)
+                for request in requests
+            ],
             finished=lambda row, ids: self._stops(requests[row], ids),
         )
         return [self._cut(request, tokens) for request, tokens in zip(requests, ids, strict=True)]
@@ -214,22 +222,61 @@ class UnimmCheckpoint:
             length = len(self._tokenizer.encode(request.prompt)) + 2
             self._check_fits(request, length + self._files.config.latent_tokens)
         results: dict[int, np.ndarray] = {}
-        for settings, rows in _grouped(
-            requests, lambda r: (r.guidance_scale, r.num_inference_steps)
+        for (scale, steps, solver), rows in _grouped(
+            requests, lambda r: (r.guidance_scale, r.num_inference_steps, r.solver)
         ).items():
             latents = generate_pictures(
                 self._model,
                 self._tokenizer,
                 [requests[row].prompt for row in rows],
                 seeds=[requests[row].seed for row in rows],
-                guidance_scale=settings[0],
-                num_inference_steps=settings[1],
+                guidance_scale=scale,
+                num_inference_steps=steps,
+                solver=solver,
             )
-            pictures = self._encoder.decode(latents.float().cpu()).numpy()
-            results.update(zip(rows, pictures, strict=True))
+            results.update(zip(rows, self._decode(latents), strict=True))
         return [results[row] for row in range(len(requests))]
 
+    def open_context(self, frames: Sequence[Picture]) -> "CheckpointFrames":
+        """Frames as the document `<bos> <boi> frame <eoi> …` that rollouts go on from. Raises
+        UserError when they do not fit."""
+        from unimm_eval.adapters.unimm_frames import CheckpointFrames
+
+        return CheckpointFrames(
+            self._model,
+            self._tokenizer,
+            [self._clean(frame) for frame in frames],
+            decode=self._decode,
+            name=self._name,
+        )
+
     def flow_losses(self, requests: Sequence[DenoiseRequest]) -> list[FlowLoss]:
+        import torch
+
+        from unimm_eval.model import flow
+
+        documents = self._denoise_documents(requests)
+        times = [document[-1].t for document in documents]
+        batch = self._pack(documents)
+        with torch.inference_mode():
+            t_I11 = batch.t_I[:, None, None]
+            z_ITC = flow.noisy(batch.latents_ITC, batch.noise_ITC, t_I11)
+            hidden_BSD = self._model.hidden(batch, z_ITC)
+            picked = hidden_BSD.flatten(0, 1)[batch.index_IT.flatten()]
+            out_ITC = self._model.latent_out(picked).view_as(z_ITC)
+            velocity = self._model.velocity(out_ITC, z_ITC, t_I11, clamp=0.0)
+            target = batch.latents_ITC - batch.noise_ITC
+            loss_I = (velocity - target).square().mean((1, 2)).tolist()
+            blank_I = (batch.latents_ITC / (1 - t_I11)).square().mean((1, 2)).tolist()
+        return [
+            FlowLoss(loss=loss, t=t, blank=blank)
+            for loss, t, blank in zip(loss_I, times, blank_I, strict=True)
+        ]
+
+    def _denoise_documents(
+        self, requests: Sequence[DenoiseRequest]
+    ) -> "list[tuple[TextSegment, PictureSegment]]":
+        """Caption and noisy picture of each request. Raises UserError when one does not fit."""
         import torch
 
         from unimm_eval.model import flow
@@ -254,22 +301,8 @@ class UnimmCheckpoint:
                 noise=eps.numpy(),
                 flow=True,
             )
-            documents.append([TextSegment(ids=ids, loss=False), picture])
-        batch = self._pack(documents)
-        with torch.inference_mode():
-            t_I11 = batch.t_I[:, None, None]
-            z_ITC = flow.noisy(batch.latents_ITC, batch.noise_ITC, t_I11)
-            hidden_BSD = self._model.hidden(batch, z_ITC)
-            picked = hidden_BSD.flatten(0, 1)[batch.index_IT.flatten()]
-            out_ITC = self._model.latent_out(picked).view_as(z_ITC)
-            velocity = self._model.velocity(out_ITC, z_ITC, t_I11, clamp=0.0)
-            target = batch.latents_ITC - batch.noise_ITC
-            loss_I = (velocity - target).square().mean((1, 2)).tolist()
-            blank_I = (batch.latents_ITC / (1 - t_I11)).square().mean((1, 2)).tolist()
-        return [
-            FlowLoss(loss=loss, t=float(t), blank=blank)
-            for loss, t, blank in zip(loss_I, times, blank_I, strict=True)
-        ]
+            documents.append((TextSegment(ids=ids, loss=False), picture))
+        return documents
 
     def _score(self, windows: Sequence[Window]) -> list[tuple[float, bool]]:
         """(−log p, whether every token was the likeliest) of each window's scored tokens."""
@@ -343,6 +376,10 @@ class UnimmCheckpoint:
         pixels: Tensor = self._encoder.fit(torch.from_numpy(np.array(picture.load())))
         return PictureSegment(latents=self._encoder.encode(pixels[None])[0].numpy())
 
+    def _decode(self, latents: "Tensor") -> np.ndarray:
+        """[I, T, C] → uint8 [I, height, width, 3]."""
+        return self._encoder.decode(latents.float().cpu()).numpy()
+
     def _stops(self, request: ChatRequest, ids: list[int]) -> bool:
         text = self._tokenizer.decode(ids) if request.stop else ""
         return any(stop in text for stop in request.stop)
@@ -373,11 +410,11 @@ def _folder(spec: str) -> Path:
     return path
 
 
-def _read(folder: Path) -> None:
+def _read(folder: Path) -> "CheckpointFiles":
     from unimm_eval.model.checkpoint import CheckpointError, read_checkpoint
 
     try:
-        read_checkpoint(folder)
+        return read_checkpoint(folder)
     except CheckpointError as error:
         raise UserError(str(error), fix=_FIX) from error
 

@@ -6,6 +6,7 @@ This room imports nothing of ours but itself; everything else is written against
 from unimm_eval.api.capabilities import (
     CAPABILITIES,
     Adapter,
+    CaptionRequest,
     ChatRequest,
     ContinuationRequest,
     DenoiseRequest,
@@ -23,6 +24,7 @@ from unimm_eval.api.capabilities import (
     Request,
     RoutingCounts,
     ScoresText,
+    Solver,
     TextScore,
     capabilities_of,
 )
@@ -61,6 +63,7 @@ __all__ = [
     "EXIT_WORSE",
     "SCHEMA_VERSION",
     "Adapter",
+    "CaptionRequest",
     "Card",
     "ChatRequest",
     "Context",
@@ -96,6 +99,7 @@ __all__ = [
     "Sample",
     "Score",
     "ScoresText",
+    "Solver",
     "Task",
     "TaskConfig",
     "TextScore",

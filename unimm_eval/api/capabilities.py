@@ -60,7 +60,8 @@ class ChatRequest(Request):
     """A question of interleaved text and pictures.
 
     With `choices` the answer is one of them (guided decoding); otherwise text up to the first of
-    `stop` or `max_new_tokens`. `temperature` 0 is greedy.
+    `stop` or `max_new_tokens`. `temperature` 0 is greedy; above it tokens are drawn from the
+    smallest set that holds `top_p` of the probability.
     """
 
     parts: tuple[str | Picture, ...]
@@ -68,6 +69,11 @@ class ChatRequest(Request):
     max_new_tokens: int = 64
     temperature: float = 0.0
     choices: tuple[str, ...] | None = None
+    top_p: float = 1.0
+
+
+Solver = Literal["euler", "heun"]
+"""How a flow is followed from noise to data; one step of Heun's method asks twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +84,7 @@ class ImageRequest(Request):
     key: str
     guidance_scale: float
     num_inference_steps: int
+    solver: Solver = "euler"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +114,25 @@ class FlowLoss:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoutingCounts:
-    """How often each expert was chosen.
+class CaptionRequest(Request):
+    """A clean picture and the caption that follows it: a picture that is understood."""
 
-    `counts` is int64 [layer, expert, modality (text, image), t-bin, purpose].
+    picture: Picture
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutingCounts:
+    """How often the routers chose each expert.
+
+    `counts` is int64 [layer, routed expert, modality, t-bin, purpose]; a token adds `top_k` to each
+    layer, so N·k of a selection rate C / (N·k) is the sum over experts (paper eq. 7). Experts that
+    every token passes through (shared ones) are not chosen and not counted.
+
+    The axes are named by `modalities`, `purposes` (what is done with the token's document: "text"
+    for a DocumentRequest, "generation" for a DenoiseRequest, "understanding" for a CaptionRequest)
+    and equal bins of the time t from 0 to 1 at which a picture is shown, of which the last holds
+    t = 1, a clean picture. Text has no time and stands in bin 0.
     """
 
     counts: np.ndarray
@@ -167,8 +189,14 @@ class FrameContext(Protocol):
         *,
         seeds: Sequence[int],
         keep: Literal["last", "all"] = "last",
+        guidance_scale: float = 3.0,
+        num_inference_steps: int = 25,
+        solver: Solver = "euler",
     ) -> np.ndarray:
-        """uint8 [sequence, kept frame, height, width, 3]."""
+        """uint8 [sequence, kept frame, height, width, 3]: the last frame, or one an action.
+
+        All sequences have the same number of actions; `seeds` has one number a sequence.
+        """
 
 
 @runtime_checkable
@@ -186,7 +214,10 @@ class ExposesFeatures(Protocol):
 
 @runtime_checkable
 class ExposesRouting(Protocol):
-    def routing(self, requests: Sequence[DenoiseRequest | DocumentRequest]) -> RoutingCounts: ...
+    def routing(
+        self, requests: Sequence[DocumentRequest | DenoiseRequest | CaptionRequest]
+    ) -> RoutingCounts:
+        """Sums over all requests."""
 
 
 class Adapter(Protocol):

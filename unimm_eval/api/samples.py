@@ -54,7 +54,8 @@ class Score:
     """Numbers for one output. `payload` carries what summaries need besides numbers.
 
     A score with `unscored` (the reason) is neither 0 nor in any mean, and is never final: judging
-    again replaces it.
+    again replaces it. With `outage` the reason is none of the output's (the judge was down): the
+    run is then incomplete, and the same command asks again.
     """
 
     sample_id: str
@@ -62,6 +63,7 @@ class Score:
     values: Mapping[str, float] = field(default_factory=dict)
     payload: Mapping[str, Any] = field(default_factory=dict)
     unscored: str | None = None
+    outage: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
