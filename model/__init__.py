@@ -9,7 +9,7 @@ encoders.py    pictures to latents and back
 unified.py     embeddings, projections and heads around the backbone; the losses
 sequence.py    documents of text and pictures packed into batches
 tokenizer.py   byte-level BPE and the special tokens
-generate.py    text, pictures and both, from a cache
+generate/      text, pictures, both and frames, from a cache
 checkpoint.py  the folder on disk
 
 The room imports nothing of ours.
