@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from unimm_eval.model.config import ModelConfig
-from unimm_eval.model.encoders import RawPixels, encoder_from_json
+from unimm_eval.model.encoders import Encoder, check_widths, encoder_from_json
 from unimm_eval.model.meta import meta_model
 from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.model.unified import UnifiedModel
@@ -36,7 +36,7 @@ class CheckpointFiles:
 
     folder: Path
     config: ModelConfig
-    encoder: RawPixels
+    encoder: Encoder
     training: dict[str, Any]
     weights_sha256: str
 
@@ -73,7 +73,7 @@ def save_checkpoint(
     *,
     model: UnifiedModel,
     tokenizer: Tokenizer,
-    encoder: RawPixels,
+    encoder: Encoder,
     training: dict[str, Any],
     dtype: torch.dtype = torch.bfloat16,
 ) -> None:
@@ -120,11 +120,10 @@ def read_checkpoint(folder: Path) -> CheckpointFiles:
         encoder = encoder_from_json(_read_json(folder / "encoder.json"))
     except ValueError as error:
         raise CheckpointError(f"{folder / 'encoder.json'}: {error}") from error
-    if (architecture.latent_channels, architecture.latent_grid) != (encoder.channels, encoder.grid):
-        raise CheckpointError(
-            f"{folder}: the encoder gives {encoder.grid}² tokens of {encoder.channels} channels, "
-            f"the model takes {architecture.latent_grid}² of {architecture.latent_channels}"
-        )
+    try:
+        check_widths(encoder, architecture)
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
     return CheckpointFiles(
         folder=folder,
         config=architecture,

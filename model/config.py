@@ -26,6 +26,8 @@ class ModelConfig:
     With attention="modality" text and pictures have attention projections and norms of their own;
     together with feed_forward="modality" that is the Mixture-of-Transformers. Attention and
     feed-forward layers are chosen apart, so every combination of them is legal.
+    With `understanding_channels` pictures to be understood are shown in a latent space of their own
+    (a dual encoder), on the same grid; 0 is one space for both.
     Raises ValueError, naming the field, for a configuration that cannot work.
     """
 
@@ -46,6 +48,7 @@ class ModelConfig:
     prediction: Prediction = "x"
     latent_channels: int = 192
     latent_grid: int = 4
+    understanding_channels: int = 0
     rope_theta: float = 10_000.0
     norm_eps: float = 1e-5
     time_dim: int = 256
@@ -78,6 +81,11 @@ class ModelConfig:
                 raise ValueError(f"{name} must be at least 1, not {value}")
             if value > most:
                 raise ValueError(f"too large a model: {name} is {value}, more than {most}")
+        if not 0 <= self.understanding_channels <= _MOST_OF_ANY:
+            raise ValueError(
+                f"understanding_channels must be 0 to {_MOST_OF_ANY}, not "
+                f"{self.understanding_channels}"
+            )
         if self.num_heads % self.num_kv_heads:
             raise ValueError(
                 f"num_heads ({self.num_heads}) must be a multiple of num_kv_heads "

@@ -53,12 +53,13 @@ def count_parameters(config: ModelConfig) -> Parameters:
     copies = 2 if config.attention == "modality" else 1
     experts = {"shared": 1, "modality": 2, "moe": config.num_experts}[config.feed_forward]
     ends = 2 * config.vocab_size * dim  # embedding and text head
+    reader = (config.understanding_channels + 1) * dim if config.understanding_channels else 0
     attention, expert, router = _attention(config), _expert(config), _router(config)
     return Parameters(
         total=ends + layers * (copies * attention + experts * expert + router),
         active=ends + layers * (attention + _active_experts(config) * expert + router),
         norms=(2 * layers + 1) * copies * dim,  # two a block, and the final one
-        visual_adapters=2 * config.latent_channels * dim + dim + config.latent_channels,
+        visual_adapters=2 * config.latent_channels * dim + dim + config.latent_channels + reader,
         time_embedding=config.time_dim * dim + dim + dim * dim + dim,
     )
 

@@ -36,12 +36,19 @@ class PictureSegment:
     """Clean latents [T, C], the time they are shown at and their noise [T, C].
 
     With `flow` the picture counts in the flow loss. t = 1 shows it clean; the noise is then unused.
+    With `understanding` the latents [T, U] are those of a dual encoder's understanding side, which
+    are always shown clean.
     """
 
     latents: np.ndarray
     t: float = 1.0
     noise: np.ndarray | None = None
     flow: bool = False
+    understanding: bool = False
+
+    def __post_init__(self) -> None:
+        if self.understanding and (self.flow or self.t != 1):
+            raise ValueError("a picture to be understood is shown clean and has no flow loss")
 
 
 Document = Sequence[TextSegment | PictureSegment]
@@ -144,7 +151,8 @@ class Batch:
 
     `targets_BS` is the next token or IGNORED, `weights_BS` how often it counts; `index_IT` where
     picture tokens stand in the flattened rows; `visible` the mask; `modality_BS` 0 for text and 1
-    for image; `flow_I` which pictures count in the flow loss.
+    for image; `flow_I` which pictures count in the flow loss. Pictures in a dual encoder's
+    understanding space stand apart, in `understood_JTU` at `understood_index_JT`.
     """
 
     tokens_BS: Tensor
@@ -159,6 +167,8 @@ class Batch:
     t_I: Tensor
     flow_I: Tensor
     index_IT: Tensor
+    understood_JTU: Tensor
+    understood_index_JT: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on `device`."""
@@ -170,7 +180,13 @@ class Batch:
 
 
 def pack(
-    rows: Sequence[Sequence[Document]], *, length: int, pad: int, grid_tokens: int, channels: int
+    rows: Sequence[Sequence[Document]],
+    *,
+    length: int,
+    pad: int,
+    grid_tokens: int,
+    channels: int,
+    understanding_channels: int = 0,
 ) -> Batch:
     """Lay documents behind one another in rows of `length` tokens. Raises ValueError when a row's
     documents do not fit."""
@@ -184,7 +200,9 @@ def pack(
     modality = np.full(shape, TEXT, dtype=np.int64)
     valid = np.zeros(shape, dtype=bool)
     pictures: list[PictureSegment] = []
+    understood: list[PictureSegment] = []
     starts: list[int] = []
+    understood_starts: list[int] = []
     for row, documents in enumerate(rows):
         at = 0
         for document in documents:
@@ -203,8 +221,8 @@ def pack(
                     stop = at + len(part.latents)
                     modality[row, at:stop] = IMAGE
                     last[row, at:stop] = stop - 1
-                    pictures.append(part)
-                    starts.append(row * length + at)
+                    (understood if part.understanding else pictures).append(part)
+                    (understood_starts if part.understanding else starts).append(row * length + at)
                 at = stop
             first[row, begin:end] = begin
             positions[row, begin:end] = np.arange(end - begin)
@@ -218,7 +236,13 @@ def pack(
         latents[i] = picture.latents
         if picture.noise is not None:
             noise[i] = picture.noise
-    index = np.asarray(starts, dtype=np.int64)[:, None] + np.arange(grid_tokens)
+    read = np.zeros((len(understood), grid_tokens, understanding_channels), dtype=np.float32)
+    for j, picture in enumerate(understood):
+        read[j] = picture.latents
+    index, read_index = (
+        torch.from_numpy(np.asarray(begins, dtype=np.int64)[:, None] + np.arange(grid_tokens))
+        for begins in (starts, understood_starts)
+    )
     return Batch(
         tokens_BS=torch.from_numpy(tokens),
         positions_BS=torch.from_numpy(positions),
@@ -231,5 +255,7 @@ def pack(
         noise_ITC=torch.from_numpy(noise),
         t_I=torch.tensor([picture.t for picture in pictures], dtype=torch.float32),
         flow_I=torch.tensor([picture.flow for picture in pictures], dtype=torch.bool),
-        index_IT=torch.from_numpy(index),
+        index_IT=index,
+        understood_JTU=torch.from_numpy(read),
+        understood_index_JT=read_index,
     )

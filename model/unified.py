@@ -1,7 +1,7 @@
 """The unified model: embeddings, projections and heads around the backbone, and the losses.
 
 Shapes: B rows, S tokens a row, D model dimension, I pictures, T tokens a picture, C latent
-channels, V vocabulary.
+channels, V vocabulary; J pictures of U channels in a dual encoder's understanding space.
 """
 
 import math
@@ -64,15 +64,20 @@ class UnifiedModel(nn.Module):
     """Next-token prediction for text and flow matching for pictures in one transformer.
 
     `attention_backend` may be set at any time; it says how packed rows are computed, not what.
+    `reread` makes a finished picture [I, T, C] what a dual encoder's reader sees in it, [I, T, U];
+    without it the model reads its own pictures in the space that it made them in.
     """
 
     attention_backend: AttentionBackend = "dense"
+    reread: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.latent_in = nn.Linear(config.latent_channels, config.dim)
+        if config.understanding_channels:
+            self.understood_in = nn.Linear(config.understanding_channels, config.dim)
         self.time = TimeEmbedding(config)
         self.backbone = Backbone(config)
         self.text_head = nn.Linear(config.dim, config.vocab_size, bias=False)
@@ -102,9 +107,22 @@ class UnifiedModel(nn.Module):
 
     def embed_latents(self, z_ITC: Tensor, t_I: Tensor) -> Tensor:
         """Latents at time t as backbone inputs [I, T, D]: projected, with time and place added."""
-        place_TD = self._place(z_ITC.device)
-        dtype = self.latent_in.weight.dtype
-        return self.latent_in(z_ITC.to(dtype)) + (self.time(t_I)[:, None] + place_TD.to(dtype))
+        return self._placed(self.latent_in, z_ITC, t_I)
+
+    def embed_understood(self, u_JTU: Tensor) -> Tensor:
+        """Latents of a dual encoder's understanding side, which are always clean: [J, T, D]."""
+        return self._placed(self.understood_in, u_JTU, u_JTU.new_ones(len(u_JTU)))
+
+    def embed_finished(self, z_ITC: Tensor) -> Tensor:
+        """Pictures that were just made, as the model goes on with them: clean, [I, T, D]."""
+        if self.reread is not None:
+            return self.embed_understood(self.reread(z_ITC))
+        return self.embed_latents(z_ITC, z_ITC.new_ones(len(z_ITC)))
+
+    def _placed(self, projection: nn.Linear, latents: Tensor, t_I: Tensor) -> Tensor:
+        place_TD = self._place(latents.device)
+        dtype = projection.weight.dtype
+        return projection(latents.to(dtype)) + (self.time(t_I)[:, None] + place_TD.to(dtype))
 
     def _place(self, device: torch.device) -> Tensor:
         """Fixed 2-D sinusoids of the latent grid [T, D]."""
@@ -142,6 +160,10 @@ class UnifiedModel(nn.Module):
             flat = x_BSD.flatten(0, 1)
             latents = self.embed_latents(z_ITC, batch.t_I).flatten(0, 1)
             x_BSD = flat.index_copy(0, batch.index_IT.flatten(), latents).view_as(x_BSD)
+        if len(batch.understood_JTU):
+            flat = x_BSD.flatten(0, 1)
+            read = self.embed_understood(batch.understood_JTU).flatten(0, 1)
+            x_BSD = flat.index_copy(0, batch.understood_index_JT.flatten(), read).view_as(x_BSD)
         context = AttentionContext(
             rotary=self.rotary(batch.positions_BS),
             mask=batch.visible.mask(self.attention_backend, dtype=x_BSD.dtype),

@@ -1,20 +1,22 @@
-"""Pictures to latents and back.
-
-An encoder turns uint8 pictures [I, height, width, 3] into fp32 latents [I, tokens, channels] of
-about zero mean and unit scale, and back.
-"""
+"""Pixels as latents (paper §3): no network, exactly invertible."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unimm_eval.model.encoders.base import Encoder
+from unimm_eval.model.encoders.pictures import central_square
+
 
 @dataclass(frozen=True, kw_only=True)
-class RawPixels:
-    """Flattened RGB patches in [−1, 1] (paper §3): no network, exactly invertible."""
+class RawPixels(Encoder):
+    """Flattened RGB patches in [−1, 1]. The paper's are 14-pixel patches of 224² pictures: 256
+    tokens of 588 channels; the default is the demo's."""
+
+    kind: ClassVar[str] = "raw_pixels"
 
     picture_size: int = 32
     patch_size: int = 8
@@ -40,13 +42,9 @@ class RawPixels:
     def fit(self, picture: Tensor) -> Tensor:
         """uint8 [height, width, 3] of any size to the encoder's square: the largest square in the
         centre is cut out and resized (bicubic, antialiased)."""
-        height, width, _ = picture.shape
-        side, size = min(height, width), self.picture_size
-        top, left = (height - side) // 2, (width - side) // 2
-        square = picture[top : top + side, left : left + side]
-        if side == size:
+        square, size = central_square(picture), self.picture_size
+        if len(square) == size:
             return square
-        # Cutting comes first: a strip a pixel wide would be enlarged to more than memory holds.
         resized = F.interpolate(
             square.permute(2, 0, 1)[None].float(), (size, size), mode="bicubic", antialias=True
         )[0]
@@ -67,16 +65,4 @@ class RawPixels:
         return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": "raw_pixels", **asdict(self)}
-
-
-def encoder_from_json(values: dict[str, Any]) -> RawPixels:
-    """Raises ValueError for an unknown encoder."""
-    values = dict(values)
-    kind = values.pop("kind", None)
-    if kind != "raw_pixels":
-        raise ValueError(f"unknown encoder {kind!r}; known: raw_pixels")
-    try:
-        return RawPixels(**values)
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+        return {"kind": self.kind, **asdict(self)}
