@@ -69,7 +69,7 @@ class FrameContext:
             raise ValueError("actions must be sequences of one length, at least 1")
         tokenizer, config = self._tokenizer, self._session.model.config
         picked = guidance_rows([_CONTEXT] * len(actions), _FREE, guidance_scale)
-        grows = torch.tensor(picked, device=self._session.last_RD.device) == _CONTEXT
+        grows = [i for i, row in enumerate(picked) if row == _CONTEXT]
         room = max(self.length(texts) for texts in actions) - self.length([])
         session = self._session.select(picked, new_tokens=room)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -77,12 +77,10 @@ class FrameContext:
         z_NTC: Tensor | None = None
         for texts in zip(*actions, strict=True):
             if z_NTC is not None:
-                session.commit(z_NTC.repeat(len(picked) // len(actions), 1, 1), grows)
+                session.commit(z_NTC[: len(grows)], grows)
             end = [] if z_NTC is None else [tokenizer.eoi]
             ids = [[*end, *tokenizer.encode(text), tokenizer.boi] for text in texts]
-            session.append(
-                [ids[i % len(ids)] if row == _CONTEXT else [] for i, row in enumerate(picked)]
-            )
+            session.append([*ids[: len(grows)], *[[]] * (len(picked) - len(grows))])
             z_NTC = denoise_pictures(
                 session,
                 drawn_noise(

@@ -138,11 +138,7 @@ def _commit(
     z_WTC: Tensor,
 ) -> None:
     """Append finished pictures and `<eoi>` to the rows that wait for them."""
-    z_RTC = z_WTC.new_zeros(len(rows) + 1, *z_WTC.shape[1:])
-    active_R = torch.zeros(len(z_RTC), dtype=torch.bool, device=z_RTC.device)
-    index = torch.tensor(waiting, device=z_RTC.device)
-    z_RTC[index], active_R[index] = z_WTC, True
-    session.commit(z_RTC, active_R)
-    session.append([[tokenizer.eoi] if i in waiting else [] for i in range(len(z_RTC))])
+    session.commit(z_WTC, waiting)
+    session.append([[tokenizer.eoi] if i in waiting else [] for i in range(len(rows) + 1)])
     for i, z_TC in zip(waiting, z_WTC, strict=True):
         rows[i].show(z_TC, tokenizer)

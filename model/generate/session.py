@@ -49,10 +49,12 @@ class Session:
             pad=pad,
             grid_tokens=model.config.latent_tokens,
             channels=model.config.latent_channels,
+            understanding_channels=model.config.understanding_channels,
         ).to(device)
         hidden_RSD = model.hidden(batch, batch.latents_ITC, cache=self.cache)
         self.cache.advance(torch.tensor(lengths, device=device))
         self.last_RD = hidden_RSD[torch.arange(len(documents)), self.cache.lengths_B - 1]
+        self._behind: AttentionContext | None = None  # of pictures, until the rows grow
 
     def select(self, rows: Sequence[int], *, new_tokens: int) -> "Session":
         """A session of its own that goes on from `rows` of this one (they may repeat), with room
@@ -65,7 +67,7 @@ class Session:
         other = object.__new__(Session)
         other.model, other.pad = self.model, self.pad
         other.cache = self.cache.select(index, capacity=longest + new_tokens)
-        other.last_RD = self.last_RD[index]
+        other.last_RD, other._behind = self.last_RD[index], None
         return other
 
     def logits(self) -> Tensor:
@@ -85,10 +87,8 @@ class Session:
         place_RS = torch.minimum(torch.arange(longest, device=device), last_R[:, None])
         index_RS = self.cache.lengths_B[:, None] + place_RS
         x_RSD = self.model.embedding(torch.tensor(filled, device=device))
-        hidden_RSD = self._forward(x_RSD, index_RS, last_RS=index_RS, modality=TEXT)
-        new_RD = hidden_RSD[torch.arange(len(texts), device=device), last_R]
-        self.last_RD = torch.where(count_R[:, None] > 0, new_RD, self.last_RD)
-        self.cache.advance(count_R)
+        hidden_RSD = self._run(x_RSD, self._context(index_RS, last_RS=index_RS), TEXT)
+        self._grow(hidden_RSD[torch.arange(len(texts), device=device), last_R], count_R)
 
     def denoise(self, z_RTC: Tensor, t: Tensor) -> Tensor:
         """fp32 velocity [R, T, C] of pictures behind the rows, at one time `t` (0-d) for all."""
@@ -97,35 +97,50 @@ class Session:
         # A solver never asks at t = 1, so 1 − t needs no clamp and the last step lands on x̂.
         return self.model.velocity(prediction, z_RTC, t, clamp=0.0)
 
-    def commit(self, z_RTC: Tensor, active_R: Tensor) -> None:
-        """Append finished pictures, clean, to the active rows."""
-        x_RTD = self.model.embed_latents(z_RTC, z_RTC.new_ones(len(z_RTC)))
-        hidden_RTD = self._picture(x_RTD)
-        self.last_RD = torch.where(active_R[:, None], hidden_RTD[:, -1], self.last_RD)
-        self.cache.advance(active_R.long() * z_RTC.shape[1])
+    def commit(self, z_PTC: Tensor, rows: Sequence[int]) -> None:
+        """Append a finished picture, clean, to each of `rows`; the others stay as they are."""
+        if not rows:
+            return
+        index = torch.tensor(rows, device=z_PTC.device)
+        tokens_R = torch.zeros_like(self.cache.lengths_B)
+        tokens_R[index] = z_PTC.shape[1]
+        new_PTD = self.model.embed_finished(z_PTC)
+        x_RTD = new_PTD.new_zeros(len(tokens_R), *new_PTD.shape[1:])
+        x_RTD[index] = new_PTD
+        self._grow(self._picture(x_RTD)[:, -1], tokens_R)
+
+    def _grow(self, last_RD: Tensor, tokens_R: Tensor) -> None:
+        """Let so many new tokens of each row stand, `last_RD` the last of them."""
+        self.last_RD = torch.where(tokens_R[:, None] > 0, last_RD, self.last_RD)
+        self.cache.advance(tokens_R)
+        self._behind = None
 
     def _picture(self, x_RTD: Tensor) -> Tensor:
         """Hidden states of a picture behind each row; its tokens see each other."""
-        rows, tokens, _ = x_RTD.shape
-        start_R1 = self.cache.lengths_B[:, None]
-        index_RT = start_R1 + torch.arange(tokens, device=x_RTD.device)
-        last_RT = (start_R1 + tokens - 1).expand(rows, tokens)
-        return self._forward(x_RTD, index_RT, last_RS=last_RT, modality=IMAGE)
+        if self._behind is None:
+            tokens = x_RTD.shape[1]
+            start_R1 = self.cache.lengths_B[:, None]
+            index_RT = start_R1 + torch.arange(tokens, device=x_RTD.device)
+            last_RT = (start_R1 + tokens - 1).expand_as(index_RT)
+            self._behind = self._context(index_RT, last_RS=last_RT)
+        return self._run(x_RTD, self._behind, IMAGE)
 
-    def _forward(
-        self, x_RSD: Tensor, index_RS: Tensor, *, last_RS: Tensor, modality: int
-    ) -> Tensor:
-        """Hidden states of new tokens at `index_RS` of each row, which see everything up to
-        `last_RS` and do not count yet."""
+    def _context(self, index_RS: Tensor, *, last_RS: Tensor) -> AttentionContext:
+        """Of new tokens at `index_RS` of each row, which see everything up to `last_RS`."""
+        cache = self.cache
         # What does not fit belongs to a row that is full, hence finished, and goes along unread.
-        index_RS = index_RS.clamp(max=self.cache.capacity - 1)
-        width = min(int(self.cache.lengths_B.max()) + x_RSD.shape[1], self.cache.capacity)
+        index_RS = index_RS.clamp(max=cache.capacity - 1)
+        width = min(int(cache.lengths_B.max()) + index_RS.shape[1], cache.capacity)
         visible = Visible(first_BS=torch.zeros_like(index_RS), last_BS=last_RS)
-        context = AttentionContext(
+        return AttentionContext(
             rotary=self.model.rotary(index_RS),
-            mask=DenseMask.of(visible, num_keys=width, dtype=x_RSD.dtype),
-            cache=self.cache,
+            mask=DenseMask.of(visible, num_keys=width, dtype=cache.keys.dtype),
+            cache=cache,
             index_BS=index_RS,
             width=width,
         )
-        return self.model.backbone(x_RSD, context, torch.full_like(index_RS, modality))
+
+    def _run(self, x_RSD: Tensor, context: AttentionContext, modality: int) -> Tensor:
+        """Hidden states of new tokens, which do not count yet."""
+        modality_RS = torch.full(x_RSD.shape[:2], modality, device=x_RSD.device)
+        return self.model.backbone(x_RSD, context, modality_RS)

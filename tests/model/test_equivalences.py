@@ -99,13 +99,12 @@ def test_cached_decoding_equals_one_pass_with_a_picture_in_the_prefix(config):
     expected = model.hidden(batch, batch.latents_ITC)[0]
 
     session = Session(model, [prefix], new_tokens=40, pad=words.pad)
-    on = torch.tensor([True])
     states = [session.last_RD[0]]
     for token in [*answer, words.boi]:
         session.append([[token]])
         states.append(session.last_RD[0])
     session.denoise(torch.randn(1, config.latent_tokens, config.latent_channels), torch.tensor(0.5))
-    session.commit(torch.from_numpy(later.latents)[None], on)
+    session.commit(torch.from_numpy(later.latents)[None], [0])
     states.append(session.last_RD[0])
     for token in (words.eoi, answer[0]):
         session.append([[token]])

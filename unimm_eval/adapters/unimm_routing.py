@@ -97,7 +97,7 @@ class UnimmMixture(unimm.UnimmCheckpoint):
         purpose_B = torch.tensor([PURPOSES.index(one.purpose) for one in shown])
         first_B = torch.tensor([one.first for one in shown])
         counted_BS = batch.valid_BS & (batch.positions_BS >= first_B.to(self._device)[:, None])
-        t_N = torch.zeros(batch.tokens_BS.numel(), device=self._device)
+        t_N = batch.modality_BS.flatten().float()  # a picture is clean unless it has a time
         t_N[batch.index_IT] = batch.t_I[:, None]
         bin_N = (t_N * T_BINS).long().clamp(max=T_BINS - 1)
         # One number for (modality, bin, purpose), and with the expert before it for every cell.
