@@ -1,6 +1,9 @@
 """The unified model: one decoder-only transformer over text tokens and picture latents.
 
 config.py      every size and choice of an architecture
+presets.py     the paper's models and the demo, by name
+counts.py      parameters, FLOPs and memory of a configuration
+meta.py        a model with shapes and no memory
 attention.py   the hybrid mask, attention, the key-value cache
 feedforward.py dense, per-modality and mixture-of-experts feed-forward layers
 backbone.py    the transformer

@@ -21,8 +21,8 @@ from unimm_eval.model.config import ModelConfig
 class Preset:
     """An architecture with a name.
 
-    `encoder` names the frozen encoder whose latents the model takes; `source` says where the paper
-    describes the model, and what is decided here where it is silent.
+    `encoder` is the kind of the frozen encoder whose latents the model takes; `source` says where
+    the paper describes the model, and what is decided here where it is silent.
     """
 
     name: str
@@ -107,6 +107,6 @@ def preset(name: str) -> Preset:
     return Preset(
         name=name,
         config=ModelConfig(**_TRANSFORMER, **fields),
-        encoder="siglip2-so400m",
+        encoder="siglip2",
         source=source,
     )

@@ -9,6 +9,7 @@ loss_weights.py  fixed, or centred on each other
 parent.py      warm start from a checkpoint
 pretrain.py    the loop: train, save, go on exactly
 state.py       training state on disk
+info.py        what an architecture costs
 export.py      checkpoint folders from runs
 curve.py       the loss curve as a table and a figure
 recipes/       recipes in use

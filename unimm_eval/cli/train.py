@@ -28,7 +28,7 @@ def pretrain(
     until: Annotated[int | None, typer.Option(min=1, help="stop after this step")] = None,
     log_every: Annotated[int, typer.Option(min=1, help="steps between printed lines")] = 20,
 ) -> None:
-    """Train from scratch, or go on exactly where the folder stands."""
+    """Train by a recipe, or go on exactly where the folder stands."""
     from unimm_eval.train.pretrain import Pretraining
     from unimm_eval.train.recipe import load_recipe
 
@@ -38,6 +38,19 @@ def pretrain(
     if run.step:
         typer.echo(f"going on from step {run.step} of {run.recipe.steps}")
     run.run(until=until, on_step=_printer(run.recipe.steps, log_every))
+
+
+@app.command()
+def info(
+    model: Annotated[
+        str, typer.Argument(help="preset such as moe-e256, config.json, or checkpoint folder")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Print the parameters, FLOPs a token and memory of an architecture, without building it."""
+    from unimm_eval.cli.info import show_info
+
+    show_info(model, as_json=as_json)
 
 
 @app.command()
@@ -61,6 +74,17 @@ def twin(
 
     export_twin(checkpoint, output)
     typer.echo(f"{output}: step 0")
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="weights that were saved by torch.save")],
+    target: Annotated[Path, typer.Argument(help="the .safetensors file to write")],
+) -> None:
+    """Convert pickled weights to safetensors; a file with more in it is refused."""
+    from unimm_eval.train.convert import convert_pickle
+
+    typer.echo(f"{target}: {convert_pickle(source, target)} tensors")
 
 
 @app.command()
