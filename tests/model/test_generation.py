@@ -59,7 +59,7 @@ def asked(monkeypatch):
 
 def full_pass(model, document):
     """Hidden states [S, D] of one document without a cache, and its packed batch."""
-    batch = batch_of(LONG, [[document]], length=document_length(document))
+    batch = batch_of(model.config, [[document]], length=document_length(document))
     z = flow.noisy(batch.latents_ITC, batch.noise_ITC, batch.t_I[:, None, None])
     return model.hidden(batch, z)[0], batch
 
@@ -72,11 +72,9 @@ def painted(model, prefix, noise, *, steps, scale):
         velocities = []
         for document in (prefix, unconditional(WORDS)):
             shown = PictureSegment(latents=z.numpy(), t=float(t), noise=None)
-            batch = batch_of(
-                LONG, [[[*document, shown]]], length=document_length([*document, shown])
-            )
-            z_ITC = batch.latents_ITC.clone()
-            hidden = model.hidden(batch, z_ITC)[0, batch.index_IT[-1]]
+            length = document_length([*document, shown])
+            batch = batch_of(model.config, [[[*document, shown]]], length=length)
+            hidden = model.hidden(batch, batch.latents_ITC)[0, batch.index_IT[-1]]
             velocities.append(model.velocity(model.latent_out(hidden), z, t, clamp=0.0))
         conditional, free = velocities
         z = z + (following - t) * (free + scale * (conditional - free))
@@ -414,6 +412,29 @@ def test_each_frame_of_a_rollout_is_what_full_passes_over_the_clean_ones_paint(m
         simple = painted(model, prefix, noise, steps=3, scale=2.0)
         torch.testing.assert_close(frame, simple, **TOLERANCE)
         steps.append((action, PictureSegment(latents=frame.numpy())))
+
+
+def test_a_dual_encoder_reads_each_finished_frame_again():
+    config = replace(LONG, understanding_channels=6)
+    model = tiny_model(config)
+    model.reread = lambda z: z[..., :6].flip(-1) + 0.5
+    rng = torch.Generator().manual_seed(0)
+
+    def understood(latents):
+        return PictureSegment(latents=latents.numpy(), understanding=True)
+
+    context = [understood(torch.randn(config.latent_tokens, 6, generator=rng)) for _ in range(2)]
+    actions = ACTIONS[0]
+    (frames,) = FrameContext(model, WORDS, context).rollout(
+        [actions], seeds=[4], keep="all", **SETTINGS
+    )
+    steps = [(actions[0], understood(model.reread(frames[0])))]
+    before = TextSegment(ids=[*WORDS.encode(actions[1]), WORDS.boi])
+    generator = torch.Generator().manual_seed(4)
+    noise = [torch.randn(frames[0].shape, generator=generator) for _ in actions]
+    prefix = [*frames_document(WORDS, context, steps), before]
+    simple = painted(model, prefix, noise[1], steps=3, scale=2.0)
+    torch.testing.assert_close(frames[1], simple, **TOLERANCE)
 
 
 def test_frames_depend_on_context_action_and_seed(model):

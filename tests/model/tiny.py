@@ -33,6 +33,10 @@ VARIANTS = {
     "per-modality": replace(MOE, feed_forward="modality", hidden_dim=32),
     "shared": replace(MOE, feed_forward="shared", hidden_dim=32),
     "v-pred": replace(MOE, prediction="v"),
+    "mixture of transformers": replace(
+        MOE, attention="modality", feed_forward="modality", hidden_dim=32
+    ),
+    "per-modality attention, moe": replace(MOE, attention="modality"),
 }
 
 
@@ -50,6 +54,8 @@ def tiny_model(config: ModelConfig = MOE, *, seed: int = 0) -> UnifiedModel:
             weight.normal_(std=0.2, generator=generator)
         elif name.endswith("bias"):
             weight.normal_(std=0.05, generator=generator)
+        else:  # norms
+            weight.uniform_(0.8, 1.2, generator=generator)
     return model
 
 
@@ -73,4 +79,5 @@ def batch_of(config: ModelConfig, rows: list[list[Document]], *, length: int) ->
         pad=0,
         grid_tokens=config.latent_tokens,
         channels=config.latent_channels,
+        understanding_channels=config.understanding_channels,
     )
