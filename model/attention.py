@@ -63,8 +63,11 @@ class KVCache:
         return self.keys[layer, :, :, :width], self.values[layer, :, :, :width]
 
     def advance(self, tokens_B: Tensor | int) -> None:
-        """Let `tokens_B` more tokens of each row stand."""
-        self.lengths_B += tokens_B
+        """Let `tokens_B` more tokens of each row stand. Raises ValueError when they do not fit."""
+        lengths_B = self.lengths_B + tokens_B
+        if (longest := int(lengths_B.max())) > self.capacity:
+            raise _does_not_fit(longest, self.capacity)
+        self.lengths_B = lengths_B
 
     def select(self, rows: Tensor, *, capacity: int) -> "KVCache":
         """A copy of `rows` (they may repeat) with room for `capacity` tokens each: shares a prefix
@@ -83,6 +86,10 @@ class KVCache:
         return other
 
 
+def _does_not_fit(tokens: int, capacity: int) -> ValueError:
+    return ValueError(f"{tokens} tokens do not fit a cache with a capacity of {capacity}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttentionContext:
     """What every layer's attention shares in one forward pass.
@@ -99,9 +106,7 @@ class AttentionContext:
 
     def __post_init__(self) -> None:
         if self.cache is not None and self.width > self.cache.capacity:
-            raise ValueError(
-                f"{self.width} tokens do not fit a cache with a capacity of {self.cache.capacity}"
-            )
+            raise _does_not_fit(self.width, self.cache.capacity)
 
 
 class Attention(nn.Module):

@@ -66,10 +66,10 @@ class Visible:
     def blocks(self, block_size: int = BLOCK) -> "BlockMask":
         """The mask of rows that attend to themselves (K = S), for flex_attention.
 
-        Equal to what `create_block_mask` finds by looking at all S·K pairs. Since each query lies in
-        its own interval, the intervals of neighbouring queries leave no gap between them: the keys
-        that a block of queries sees reach from their least `first` to their greatest `last`, and
-        the keys that all of them see from the greatest `first` to the least `last`.
+        Equal to what `create_block_mask` finds by looking at all S·K pairs. Since each query lies
+        in its own interval, the intervals of neighbouring queries leave no gap between them: the
+        keys that a block of queries sees reach from their least `first` to their greatest `last`,
+        and the keys that all of them see from the greatest `first` to the least `last`.
         """
         from torch.nn.attention.flex_attention import BlockMask
 
@@ -78,12 +78,12 @@ class Visible:
         # Queries behind the row see nothing, so that no block with them is full.
         first_BS = F.pad(self.first_BS, padding, value=length).to(torch.int32)
         last_BS = F.pad(self.last_BS, padding, value=-1).to(torch.int32)
-        first_BIQ = first_BS.view(rows, -1, block_size)
-        last_BIQ = last_BS.view(rows, -1, block_size)
+        intervals = (x_BS.view(rows, -1, 1, block_size) for x_BS in (first_BS, last_BS))
+        (first_min, first_max), (last_min, last_max) = (x.aminmax(dim=3) for x in intervals)
         start_J = torch.arange(0, first_BS.shape[1], block_size, device=first_BS.device)
         end_J = start_J + block_size - 1
-        seen_BIJ = (end_J >= first_BIQ.amin(2)[..., None]) & (start_J <= last_BIQ.amax(2)[..., None])
-        full_BIJ = (start_J >= first_BIQ.amax(2)[..., None]) & (end_J <= last_BIQ.amin(2)[..., None])
+        seen_BIJ = (end_J >= first_min) & (start_J <= last_max)
+        full_BIJ = (start_J >= first_max) & (end_J <= last_min)
 
         def mask_mod(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
             return (k >= first_BS[b, q]) & (k <= last_BS[b, q])
@@ -118,7 +118,9 @@ def _flex_attention(device_type: str) -> Callable[..., Any]:
     is compiled. On a CPU as it is, over all pairs, which needs no C++ compiler."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention) if device_type == "cuda" else flex_attention
+    if device_type == "cuda":
+        return torch.compile(flex_attention)
+    return flex_attention
 
 
 class Mask(Protocol):
@@ -160,6 +162,4 @@ class FlexMask:
     flex_attention: Callable[..., Any]
 
     def attend(self, q_BHSE: Tensor, k_BGKE: Tensor, v_BGKE: Tensor) -> Tensor:
-        return self.flex_attention(
-            q_BHSE, k_BGKE, v_BGKE, block_mask=self.blocks, enable_gqa=True
-        )
+        return self.flex_attention(q_BHSE, k_BGKE, v_BGKE, block_mask=self.blocks, enable_gqa=True)
