@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from unimm_eval.model import flow
+from unimm_eval.model.encoders import Encoder
 from unimm_eval.model.sequence import (
     Document,
     PictureSegment,
@@ -52,7 +53,7 @@ class WorldMixture:
 
     def __init__(self, recipe: Recipe, tokenizer: Tokenizer) -> None:
         self.recipe, self.tokenizer = recipe, tokenizer
-        self.encoder = recipe.encoder_()
+        self.encoder = recipe.load_encoder()
         config = recipe.model_config_()
         self._alpha = flow.shift_factor(config.latent_tokens, config.latent_channels)
         draw: dict[str, _Source] = {
@@ -95,11 +96,15 @@ class WorldMixture:
         return float(np.mean([document_length(source(rng, stage)) for _ in range(200)]))
 
     def _clean(self, pixels: np.ndarray) -> PictureSegment:
-        latents = self.encoder.encode(torch.from_numpy(pixels)[None])[0].numpy()
-        return PictureSegment(latents=latents)
+        """The picture as it is shown to be understood."""
+        return PictureSegment(
+            latents=_latents(self.encoder.reader, pixels),
+            understanding=self.encoder.understanding_channels > 0,
+        )
 
-    def _noised(self, latents: np.ndarray, rng: np.random.Generator) -> PictureSegment:
+    def _noised(self, pixels: np.ndarray, rng: np.random.Generator) -> PictureSegment:
         """The picture at a time of its own, counted in the flow loss."""
+        latents = _latents(self.encoder, pixels)
         u = torch.tensor(rng.random())
         if (law := self.recipe.logit_normal) is not None:
             u = flow.logit_normal(u, mean=law.mean, std=law.std)
@@ -112,7 +117,7 @@ class WorldMixture:
         stream of its own: what else is drawn does not depend on it."""
         picture, own = self._clean(pixels), rng.spawn(1)[0]
         share = 0.0 if self.recipe.context_noise == "paper" else self.recipe.clean_share
-        return picture if own.random() < share else self._noised(picture.latents, own)
+        return picture if own.random() < share else self._noised(pixels, own)
 
     def _text(self, rng: np.random.Generator, _: Stage) -> Document:
         return text_document(self.tokenizer, sample_document(rng, split="train").text)
@@ -123,10 +128,10 @@ class WorldMixture:
 
     def _inventory_to_image(self, rng: np.random.Generator, _: Stage) -> Document:
         scene = sample_captioned(rng, split="train")[1]
-        return self._generation(rng, inventory(scene), scene)
+        return self._generation(rng, inventory(scene, rng), scene)
 
     def _generation(self, rng: np.random.Generator, caption: str, scene: Scene) -> Document:
-        picture = self._noised(self._clean(render(scene)).latents, rng)
+        picture = self._noised(render(scene), rng)
         dropped = rng.random() < self.recipe.condition_dropout
         return caption_document(self.tokenizer, None if dropped else caption, picture)
 
@@ -136,7 +141,7 @@ class WorldMixture:
 
     def _inventory(self, rng: np.random.Generator, stage: Stage) -> Document:
         question = sample_question(rng, family=_family(rng, stage), split="train")
-        turns = [(INVENTORY_QUESTION, inventory(question.picture))]
+        turns = [(INVENTORY_QUESTION, inventory(question.picture, rng))]
         return self._conversation(question.picture, turns, stage)
 
     def _elements(self, rng: np.random.Generator, stage: Stage) -> Document:
@@ -154,6 +159,11 @@ class WorldMixture:
     ) -> Document:
         clean = self._clean(render(picture))
         return chat_document(self.tokenizer, clean, turns, answer_weight=stage.answer_weight)
+
+
+def _latents(encoder: Encoder, pixels: np.ndarray) -> np.ndarray:
+    """fp32 [tokens, channels]."""
+    return encoder.encode(encoder.fit(torch.from_numpy(pixels))[None])[0].numpy()
 
 
 def _family(rng: np.random.Generator, stage: Stage) -> str:

@@ -19,7 +19,7 @@ from unimm_eval.world.scenes import (
     relation,
 )
 
-_KINDS = ("shape", "color", "at", "where", "who", "beside", "letter")
+_KINDS = ("shape", "color", "at", "where", "who", "beside", "letter", "letters")
 
 
 def sample_elements(
@@ -40,8 +40,8 @@ def sample_elements(
 def _ask(rng: np.random.Generator, scene: Scene, kind: str) -> tuple[str, str]:
     thing = pick(rng, scene.things)
     other = pick(rng, scene.things)
-    if kind == "letter":
-        return _pick_letter(rng)
+    if kind in ("letter", "letters"):
+        return _pick_letter(rng, every=kind == "letters")
     if kind == "beside" and other is not thing:
         return f"the {thing.shape} is where from the {other.shape}?", _from(thing, other)
     return {
@@ -60,8 +60,13 @@ def _from(thing: Thing, other: Thing) -> str:
     return f"{'above' if thing.y < other.y else 'below'} {'left' if thing.x < other.x else 'right'}"
 
 
-def _pick_letter(rng: np.random.Generator) -> tuple[str, str]:
+def _pick_letter(rng: np.random.Generator, *, every: bool) -> tuple[str, str]:
+    """The letter of one of four options, or of each of them in any order."""
     words = pick_some(rng, pick(rng, (SHAPES, COLOR_NAMES, ("1", "2", "3", "4"))), len(LETTERS))
-    listed = " ".join(f"{name} {word}" for name, word in zip(LETTERS, words, strict=True))
-    letter = pick(rng, LETTERS)
-    return f"which is {words[LETTERS.index(letter)]}? {listed}", letter
+    options = list(zip(LETTERS, words, strict=True))
+    listed = " ".join(f"{letter} {word}" for letter, word in options)
+    if every:
+        asked = pick_some(rng, options, len(options))
+        return f"which is which? {listed}", ", ".join(f"{word} {name}" for name, word in asked)
+    letter, word = pick(rng, options)
+    return f"which is {word}? {listed}", letter
