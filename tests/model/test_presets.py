@@ -7,6 +7,7 @@ import pytest
 
 from unimm_eval.model.checkpoint import read_checkpoint
 from unimm_eval.model.counts import count_parameters
+from unimm_eval.model.encoders import KINDS
 from unimm_eval.model.meta import meta_model
 from unimm_eval.model.presets import PRESET_NAMES, preset
 from unimm_eval.train.recipe import load_recipe
@@ -60,6 +61,12 @@ def test_granularity_keeps_the_active_width(granularity):
     config = preset(f"moe-g{granularity}").config
     assert 4 * config.dim == granularity * config.expert_dim
     assert config.top_k == granularity
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_a_preset_takes_what_its_encoder_gives(name):
+    config, encoder = preset(name).config, KINDS[preset(name).encoder]()
+    assert (config.latent_channels, config.latent_grid) == (encoder.channels, encoder.grid)
 
 
 def test_the_demo_is_one_architecture_in_checkpoint_recipe_and_preset():

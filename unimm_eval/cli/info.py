@@ -23,8 +23,23 @@ def show_info(name: str, *, as_json: bool) -> None:
         return
     console = console_for_tables()
     console.print(Text.assemble((one_line(facts["name"]), "bold cyan"), f"  {facts['source']}"))
+    console.print(Text(_shape(facts["config"])))
     console.print(_table(facts))
     console.print(Text(facts["flops_per_token"]["convention"], style="dim"))
+
+
+def _shape(config: dict[str, Any]) -> str:
+    """The architecture in words."""
+    heads = f"{config['num_heads']}/{config['num_kv_heads']} heads of {config['head_dim']}"
+    layer = {
+        "shared": f"one FFN of {config['hidden_dim']}",
+        "modality": f"an FFN of {config['hidden_dim']} per modality",
+        "moe": f"{config['top_k']} of {config['num_experts']} experts of {config['expert_dim']}, "
+        f"{config['shared_experts']} shared",
+    }[config["feed_forward"]]
+    attention = f"{config['attention']} attention, {heads}"
+    size = f"{config['num_layers']} layers of {config['dim']}"
+    return f"{size}; {attention}; {layer}; {config['prediction']}-pred"
 
 
 def _table(facts: dict[str, Any]) -> "Table":
