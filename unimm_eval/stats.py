@@ -87,20 +87,33 @@ def paired_difference(a: Sequence[float], b: Sequence[float], clusters: Sequence
     return _macro_mean(differences, [""] * len(differences), clusters, verdicts=False)
 
 
-def macro_mean(values: Sequence[float], groups: Sequence[str], clusters: Sequence[str]) -> Estimate:
-    """Unweighted mean of the means of groups (tags, question families).
+def macro_mean(
+    values: Sequence[float],
+    groups: Sequence[str],
+    clusters: Sequence[str],
+    *,
+    weights: Mapping[str, float] | None = None,
+) -> Estimate:
+    """Mean of the means of groups (tags, question families), weighted by `weights`, else equally.
 
-    Each value moves the result by (xᵢ − x̄_g)/(K·n_g); these influences are summed within clusters,
-    which may reach over groups, and the G_g/(G_g−1) correction is applied group by group. With one
-    group this is `clustered_mean`. Wilson's interval if every value is 0 or 1, else t.
-    Raises ValueError on empty, non-finite or unequally long input.
+    Each value moves the result by w_g·(xᵢ − x̄_g)/(Σw·n_g); these influences are summed within
+    clusters, which may reach over groups, and the G_g/(G_g−1) correction is applied group by group.
+    With one group this is `clustered_mean`. Wilson's interval if every value is 0 or 1, else t.
+    Raises ValueError on empty, non-finite or unequally long input, and on weights that are not
+    those of these groups.
     """
     array = np.asarray(values, dtype=np.float64)
-    return _macro_mean(array, groups, clusters, verdicts=bool(np.isin(array, (0.0, 1.0)).all()))
+    verdicts = bool(np.isin(array, (0.0, 1.0)).all())
+    return _macro_mean(array, groups, clusters, verdicts=verdicts, weights=weights)
 
 
 def _macro_mean(
-    values: FloatArray, groups: Sequence[str], clusters: Sequence[str], *, verdicts: bool
+    values: FloatArray,
+    groups: Sequence[str],
+    clusters: Sequence[str],
+    *,
+    verdicts: bool,
+    weights: Mapping[str, float] | None = None,
 ) -> Estimate:
     _check(values, clusters)
     if len(groups) != len(values):
@@ -109,7 +122,8 @@ def _macro_mean(
     group_names, group_of = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     sizes = np.bincount(group_of)
     means = np.bincount(group_of, weights=values) / sizes
-    value = float(means.mean())
+    weight_of = _weights(group_names.tolist(), weights)
+    value = float((weight_of * means).sum() / weight_of.sum())
     # A group of one cluster has no spread of its own to speak of, so neither has the whole.
     clusters_in = np.array(
         [len(np.unique(cluster_of[group_of == group])) for group in range(len(group_names))]
@@ -119,7 +133,7 @@ def _macro_mean(
         return Estimate(value=value, stderr=None, interval=None, n=n, clusters=total)
 
     correction = np.sqrt(clusters_in / (clusters_in - 1.0))
-    weight = correction / (len(group_names) * sizes)
+    weight = correction * weight_of / (weight_of.sum() * sizes)
     influence = (values - means[group_of]) * weight[group_of]
     variance = float((np.bincount(cluster_of, weights=influence) ** 2).sum())
     own = np.array(
@@ -131,12 +145,20 @@ def _macro_mean(
     df = _welch_satterthwaite(own, clusters_in)
     stderr = math.sqrt(variance)
     if verdicts:
-        independent = _independent_verdicts(value, variance, clusters_in)
+        independent = _independent_verdicts(value, variance, clusters_in, weight_of)
         interval = wilson_interval(value, independent, df=df)
     else:
         reach = t_quantile(df) * stderr
         interval = (value - reach, value + reach)
     return Estimate(value=value, stderr=stderr, interval=interval, n=n, clusters=total)
+
+
+def _weights(groups: Sequence[str], weights: Mapping[str, float] | None) -> FloatArray:
+    if weights is None:
+        return np.ones(len(groups))
+    if set(groups) != set(weights) or not all(weight > 0 for weight in weights.values()):
+        raise ValueError(f"weights {dict(weights)} do not fit groups {list(groups)}")
+    return np.array([weights[group] for group in groups])
 
 
 def _welch_satterthwaite(
@@ -150,14 +172,17 @@ def _welch_satterthwaite(
 
 
 def _independent_verdicts(
-    value: float, variance: float, clusters_in: npt.NDArray[np.signedinteger[Any]]
+    value: float,
+    variance: float,
+    clusters_in: npt.NDArray[np.signedinteger[Any]],
+    weight_of: FloatArray,
 ) -> float:
     """How many independent verdicts have this variance: n over the design effect, p(1−p)/variance.
 
     Where all verdicts of a group agree there is no variance to read it from; then each cluster
     counts as one verdict, the most cautious value (full correlation within clusters).
     """
-    cautious = len(clusters_in) ** 2 / float((1.0 / clusters_in).sum())
+    cautious = float(weight_of.sum() ** 2 / (weight_of**2 / clusters_in).sum())
     spread = value * (1.0 - value)
     if variance <= 1e-12 or spread <= 1e-12:
         return cautious

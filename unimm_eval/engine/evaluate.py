@@ -29,7 +29,9 @@ from unimm_eval.engine.machine import hardware, threads, versions
 from unimm_eval.engine.plan import BatchSize
 from unimm_eval.engine.preflight import Options, Ready, prepare
 from unimm_eval.engine.progress import Progress, Silent
+from unimm_eval.engine.registry import find_adapter
 from unimm_eval.engine.run import RUNS, RunFolder, plan_hash, run_identity, run_name
+from unimm_eval.judges import JudgedTask
 
 
 def evaluate(
@@ -72,6 +74,7 @@ def evaluate(
         ready = prepare(model, tasks, options)
         progress.note(f"loading {ready.subject.spec}")
         loaded = _load(ready, dtype=dtype)
+        _hand_in_judges(ready, loaded, dtype=dtype)
         identity = run_identity(
             ready.planned,
             name=loaded.name,
@@ -166,6 +169,20 @@ def _load(ready: Ready, *, dtype: str) -> Model:
     if missing:
         raise UserError(f"Model {ready.subject.spec} lacks {', '.join(missing)} once loaded.")
     return model
+
+
+def _hand_in_judges(ready: Ready, subject: Model, *, dtype: str) -> None:
+    """Give each task its judge; a model that judges several tasks, or itself, is loaded once."""
+    models = {ready.subject.spec: subject}
+
+    def load(spec: str) -> Model:
+        if spec not in models:
+            models[spec] = find_adapter(spec).load(spec, device=ready.device, dtype=dtype)
+        return models[spec]
+
+    for entry in ready.planned:
+        if isinstance(entry.task, JudgedTask):
+            entry.task.use_judge(ready.judges[entry.name](load))
 
 
 def _record(

@@ -28,6 +28,7 @@ from unimm_eval.api import (
     Score,
     UserError,
 )
+from unimm_eval.engine.export import write_exports
 from unimm_eval.engine.machine import is_out_of_memory, release_memory
 from unimm_eval.engine.plan import PlannedTask, halved_sizes
 from unimm_eval.engine.problems import joined
@@ -188,7 +189,10 @@ def _settled(output: Output) -> Output:
 
 
 def judge(entry: PlannedTask, *, store: Store, progress: Progress) -> None:
-    """Score what is in the store and has no final score yet; no model is needed."""
+    """Score what is in the store and has no final score yet; no model is needed.
+
+    When the judge was down for some, they are kept as unscored and the task stops as incomplete.
+    """
     name, who = entry.name, entry.task.judge_identity()
     outputs = store.outputs(name)
     scores = store.scores(name, who)
@@ -209,12 +213,15 @@ def judge(entry: PlannedTask, *, store: Store, progress: Progress) -> None:
         everything = [*without, *fresh]
         store.add_scores(name, who, everything, replace=True)
         progress.advance(name, len(everything))
+        _check_outages(entry, [score for score in everything if score.outage])
         return
     waiting = without
+    outages: list[Score] = []
     last = time.monotonic()
     try:
         for score in fresh:
             waiting.append(score)
+            outages += [score] if score.outage else []
             if time.monotonic() - last > COMMIT_SECONDS:
                 store.add_scores(name, who, waiting)
                 progress.advance(name, len(waiting))
@@ -223,6 +230,17 @@ def judge(entry: PlannedTask, *, store: Store, progress: Progress) -> None:
     finally:
         store.add_scores(name, who, waiting)
     progress.advance(name, len(waiting))
+    _check_outages(entry, outages)
+
+
+def _check_outages(entry: PlannedTask, outages: Sequence[Score]) -> None:
+    if outages:
+        error = IncompleteError(
+            f"Task {entry.name}: {len(outages)} of {len(entry.items)} outputs could not be judged: "
+            f"{outages[0].unscored}",
+            fix="Every judgement there is was kept; the same command asks for the others.",
+        )
+        raise _TaskStopped(error)
 
 
 def _scored(
@@ -250,7 +268,8 @@ def _scored(
 
 
 def summarize(entry: PlannedTask, *, folder: RunFolder, progress: Progress) -> list[Result]:
-    """Rows of the record from what is in the store; writes `samples/<task>.parquet`."""
+    """Rows of the record from what is in the store; writes `samples/<task>.parquet` and
+    `exports/<task>/`."""
     progress.phase(entry.name, "summarize", total=0, done=0)
     outputs = folder.store.outputs(entry.name)
     scores = folder.store.scores(entry.name, entry.task.judge_identity())
@@ -263,7 +282,9 @@ def summarize(entry: PlannedTask, *, folder: RunFolder, progress: Progress) -> l
             )
         metrics = entry.task.summarize([row[0] for row in rows], [row[2] for row in rows])
         results = rows_of(entry, metrics)
-    write_samples(folder.path / "samples" / f"{entry.name.replace('/', '_')}.parquet", rows)
+    name = entry.name.replace("/", "_")
+    write_samples(folder.path / "samples" / f"{name}.parquet", rows)
+    write_exports(folder.path / "exports" / name, _guarded(entry.task.export(rows)))
     return results
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 from unimm_eval import data
 from unimm_eval.api import Model, Task, UserError, capabilities_of
+from unimm_eval.engine.judging import MakeJudge, find_judge
 from unimm_eval.engine.machine import resolve_device
 from unimm_eval.engine.plan import BatchSize, PlannedTask, plan_task
 from unimm_eval.engine.problems import Problems
 from unimm_eval.engine.registry import TaskEntry, find_adapter, find_tasks, task_entries
 from unimm_eval.engine.run import RUNS, check_output, check_writable
 from unimm_eval.engine.settings import check_tasks, configure
+from unimm_eval.judges import JudgedTask
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -46,12 +48,14 @@ class Ready:
 
     subject: Subject
     planned: tuple[PlannedTask, ...]
+    judges: Mapping[str, MakeJudge]
     device: str
     data_dir: Path
 
 
 def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Options) -> Ready:
-    """Resolve model, tasks and settings; check capabilities, data and output; list the samples.
+    """Resolve model, tasks, judges and settings; check capabilities, data and output; list the
+    samples.
 
     Loads no model and writes nothing. Raises one UserError that tells every problem.
     """
@@ -59,6 +63,7 @@ def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Opti
     subject: Subject | None = None
     device = "cpu"
     planned: list[PlannedTask] = []
+    judges: dict[str, MakeJudge] = {}
     can_plan = _check_options(options, problems)
     with problems.noted():
         device = _device(model, options.device)
@@ -80,6 +85,9 @@ def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Opti
                     device=device,
                 )
                 planned.append(entry)
+        if isinstance(task, JudgedTask):
+            with problems.noted():
+                judges[task.card.name] = find_judge(task)
     with problems.noted():
         if options.output is None:
             check_writable(RUNS)
@@ -87,7 +95,13 @@ def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Opti
             check_output(options.output)
     problems.raise_any()
     assert subject is not None
-    return Ready(subject=subject, planned=tuple(planned), device=device, data_dir=data_dir)
+    return Ready(
+        subject=subject,
+        planned=tuple(planned),
+        judges=judges,
+        device=device,
+        data_dir=data_dir,
+    )
 
 
 def make_task(entry: TaskEntry, values: Mapping[str, Any], data_dir: Path) -> Task:

@@ -1,9 +1,9 @@
-"""Which tasks and models there are: ours and those of plug-ins, found by entry points.
+"""Which tasks, models and judges there are: ours and those of plug-ins, found by entry points.
 
 An entry of the group `unimm_eval.tasks` names a package whose `*.yaml` files are cards; one of
-`unimm_eval.models` names an `Adapter` class. Cards are read without importing the package, so that
-the list of tasks is instant. A checkout that was never installed is its own plug-in: the same
-tables are read from its pyproject.toml.
+`unimm_eval.models` names an `Adapter` class, one of `unimm_eval.judges` a `JudgeKind`. Cards are
+read without importing the package, so that the list of tasks is instant. A checkout that was never
+installed is its own plug-in: the same tables are read from its pyproject.toml.
 """
 
 import difflib
@@ -20,9 +20,11 @@ from pydantic import ValidationError
 
 from unimm_eval import checkout_project
 from unimm_eval.api import Adapter, Card, Task, UserError
+from unimm_eval.judges import JudgeKind
 
 TASKS = "unimm_eval.tasks"
 MODELS = "unimm_eval.models"
+JUDGES = "unimm_eval.judges"
 GROUPS = {
     "mini": "every task on the embedded world",
     "paper": "every official benchmark whose data is pinned",
@@ -107,6 +109,11 @@ def _matching(name: str, entries: Mapping[str, TaskEntry]) -> list[str]:
 def model_adapters() -> dict[str, type[Adapter]]:
     """All kinds of models by name."""
     return {kind: _import(target) for kind, target in _entries(MODELS).items()}
+
+
+def judge_kinds() -> dict[str, type[JudgeKind]]:
+    """All kinds of judges by name. Models that write text can judge, too, and are not here."""
+    return {kind: _import(target) for kind, target in _entries(JUDGES).items()}
 
 
 def find_adapter(spec: str) -> type[Adapter]:

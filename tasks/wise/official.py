@@ -1,0 +1,217 @@
+"""`wise` and `wise-verified`: two protocols on two prompt lists, never mixed."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from unimm_eval import stats
+from unimm_eval.api import (
+    Context,
+    Exhibit,
+    ImageRequest,
+    Item,
+    Metric,
+    Output,
+    Picture,
+    Sample,
+    Score,
+    TaskConfig,
+    make_samples,
+)
+from unimm_eval.data import files_of, verify
+from unimm_eval.judges import (
+    JudgedConfig,
+    JudgedTask,
+    Question,
+    labelled_digits,
+    verdicts,
+    without_thoughts,
+)
+from unimm_eval.tasks.wise.instruction import Instruction, read_instruction
+from unimm_eval.tasks.wise.records import group_of, read_records
+
+WEIGHTS: Mapping[str, Mapping[str, float]] = {
+    "legacy": {
+        "culture": 0.4,
+        "time": 0.167,
+        "space": 0.133,
+        "biology": 0.1,
+        "physics": 0.1,
+        "chemistry": 0.1,
+    },
+    "verified": {
+        "culture": 0.4,
+        "time": 0.12,
+        "space": 0.12,
+        "biology": 0.12,
+        "physics": 0.12,
+        "chemistry": 0.12,
+    },
+}
+ASPECTS = {"Consistency": 0.7, "Realism": 0.2, "Aesthetic Quality": 0.1}
+"""Weights of the three scores of the legacy protocol, each 0 to 2."""
+
+
+class WiseConfig(JudgedConfig):
+    num_inference_steps: int = Field(25, ge=1, description="steps of each picture")
+    guidance_scale: float = Field(3.0, ge=1, description="classifier-free guidance; 1 is none")
+
+
+class _Wise(JudgedTask):
+    """What both protocols share. WISE fixes no generation settings, so they identify the row and
+    not the protocol."""
+
+    Config: ClassVar[type[TaskConfig]] = WiseConfig
+    config: WiseConfig
+    unpinned: ClassVar[frozenset[str]] = frozenset(WiseConfig.model_fields)
+    variant: ClassVar[str]
+    value: ClassVar[str]
+    """Name of the number that metrics are means of."""
+
+    def check(self) -> None:
+        for file in files_of(self.card):
+            verify(file, self.data_dir, task=self.card.name)
+        _ = self._instruction
+
+    @cached_property
+    def _instruction(self) -> Instruction:
+        (file,) = [file for file in files_of(self.card) if file.name.endswith(".py")]
+        return read_instruction(file.path(self.data_dir))
+
+    def samples(self) -> Iterator[Sample]:
+        """A prompt each, the groups taking turns; the prompt is the cluster."""
+        files = [file for file in files_of(self.card) if file.name.endswith(".json")]
+        records = read_records([file.path(self.data_dir) for file in files], protocol=self.variant)
+        return make_samples((record.model_dump(), record.Prompt) for record in records)
+
+    def generation(self) -> Mapping[str, Any]:
+        return self.config.model_dump(include={"num_inference_steps", "guidance_scale"})
+
+    def produce(self, model: Any, items: Sequence[Item], ctx: Context) -> Iterator[Output]:
+        requests = [
+            ImageRequest(
+                sample_id=item.sample.id,
+                repeat=item.repeat,
+                seed=item.seed,
+                prompt=item.sample.inputs["Prompt"],
+                key=str(item.sample.inputs["prompt_id"]),
+                guidance_scale=self.config.guidance_scale,
+                num_inference_steps=self.config.num_inference_steps,
+            )
+            for item in items
+        ]
+        for item, array in zip(items, model.generate_images(requests), strict=True):
+            yield Output(
+                sample_id=item.sample.id,
+                repeat=item.repeat,
+                media={"picture": Picture(array=array)},
+            )
+
+    def judge(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> Iterator[Score]:
+        """One question a picture; an answer that is no verdict is asked for again, as released."""
+        questions = []
+        for sample, output in zip(samples, outputs, strict=True):
+            system, parts = self._instruction.fill(sample.inputs, output.media["picture"])
+            questions.append(
+                Question(
+                    key=(output.sample_id, output.repeat),
+                    system=system,
+                    parts=parts,
+                    max_new_tokens=self.card.settings["max_tokens"],
+                )
+            )
+        tries = self.card.settings["tries"]
+        for verdict in verdicts(self.the_judge, questions, parse=self._read, tries=tries):
+            sample_id, repeat = verdict.key
+            yield Score(
+                sample_id=sample_id,
+                repeat=repeat,
+                values=verdict.value or {},
+                payload={"asked": list(verdict.asked)},
+                unscored=verdict.reason or None,
+                outage=verdict.outage,
+            )
+
+    @staticmethod
+    @abstractmethod
+    def _read(text: str) -> dict[str, float]:
+        """The numbers in a judge's answer. Raises ValueError saying why there are none."""
+
+    def summarize(self, samples: Sequence[Sample], scores: Sequence[Score]) -> list[Metric]:
+        """Means of groups, and their weighted mean, which is made of all of them or left out."""
+        rows = [
+            (group_of(sample.inputs["prompt_id"], protocol=self.variant) or "", sample, score)
+            for sample, score in zip(samples, scores, strict=True)
+        ]
+        weights = WEIGHTS[self.variant]
+        metrics = [self._metric("overall", rows, weights)]
+        for group in weights:
+            mine = [row for row in rows if row[0] == group]
+            metrics.append(self._metric(group, mine, {group: 1.0}))
+        return [metric for metric in metrics if metric is not None]
+
+    def _metric(
+        self,
+        name: str,
+        rows: Sequence[tuple[str, Sample, Score]],
+        weights: Mapping[str, float],
+    ) -> Metric | None:
+        """Weighted mean over groups; None when one of them has no scored picture."""
+        kept = [row for row in rows if row[2].unscored is None]
+        if {group for group, _, _ in kept} != set(weights):
+            return None
+        estimate = stats.macro_mean(
+            [score.values[self.value] for _, _, score in kept],
+            [group for group, _, _ in kept],
+            [sample.cluster for _, sample, _ in kept],
+            weights=weights,
+        )
+        facts = self.judging_facts([score for _, _, score in rows])
+        return estimate.metric(name, unscored=len(rows) - len(kept), facts=facts)
+
+    def exhibit(self, sample: Sample, output: Output, score: Score) -> Exhibit | None:
+        inputs = sample.inputs
+        return Exhibit(
+            group=group_of(inputs["prompt_id"], protocol=self.variant) or "",
+            prompt=inputs["Prompt"],
+            expected=inputs["Explanation"],
+            correct=self._correct(score),
+            note=score.unscored or "",
+            shown=dict(output.media),
+            facts={"id": inputs["prompt_id"], **score.values},
+        )
+
+    def _correct(self, score: Score) -> bool | None:
+        return None
+
+
+class Wise(_Wise):
+    """The first release: three scores from 0 to 2, weighted to WiScore."""
+
+    variant = "legacy"
+    value = "wiscore"
+
+    @staticmethod
+    def _read(text: str) -> dict[str, float]:
+        found = labelled_digits(text, list(ASPECTS), largest=2)
+        total = sum(weight * found[name] for name, weight in ASPECTS.items())
+        named = {name.lower().replace(" ", "_"): float(score) for name, score in found.items()}
+        return {**named, "wiscore": total / 2}
+
+
+class WiseVerified(_Wise):
+    """The second release: revised prompts, one score that is 0 or 1."""
+
+    variant = "verified"
+    value = "correct"
+
+    @staticmethod
+    def _read(text: str) -> dict[str, float]:
+        found = labelled_digits(without_thoughts(text), ["Score"], largest=1)
+        return {"correct": float(found["Score"])}
+
+    def _correct(self, score: Score) -> bool | None:
+        return None if score.unscored else score.values["correct"] == 1.0
