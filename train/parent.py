@@ -12,6 +12,7 @@ import torch
 
 from unimm_eval.api import UserError
 from unimm_eval.model.checkpoint import CheckpointFiles, load_checkpoint, read_checkpoint
+from unimm_eval.model.encoders import encoder_identity
 from unimm_eval.model.unified import UnifiedModel
 from unimm_eval.train.recipe import Recipe
 
@@ -66,8 +67,7 @@ def _files(recipe: Recipe) -> CheckpointFiles:
             f"parent: {folder} is another architecture; differing: {', '.join(differing)}",
             fix="Give `model` as it stands in the parent's config.json.",
         )
-    if recipe.encoder_() != files.encoder:
-        raise UserError(
-            f"parent: {folder} sees {files.encoder}, the recipe's encoder is {recipe.encoder_()}"
-        )
+    ours, theirs = (one.to_json() for one in (recipe.encoder_(), files.encoder))
+    if encoder_identity(ours) != encoder_identity(theirs):
+        raise UserError(f"parent: {folder} sees {theirs}, the recipe's encoder is {ours}")
     return files

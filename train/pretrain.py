@@ -50,6 +50,7 @@ class _Steps(Dataset[Batch]):
             pad=self.mixture.tokenizer.pad,
             grid_tokens=recipe.model_config_().latent_tokens,
             channels=recipe.model_config_().latent_channels,
+            understanding_channels=recipe.model_config_().understanding_channels,
         )
 
 
@@ -57,7 +58,7 @@ class Pretraining:
     """One run of a recipe in a folder."""
 
     def __init__(self, recipe: Recipe, folder: Path, *, workers: int = 1) -> None:
-        recipe = with_fingerprint(recipe)
+        recipe = with_fingerprint(recipe.with_weights())
         self.recipe, self.folder, self.workers = recipe, folder, workers
         self.ranks = Ranks()
         if recipe.rows % self.ranks.size:
@@ -91,19 +92,20 @@ class Pretraining:
             self.optimizer.write_back()
 
     def _tokenizer(self) -> Tokenizer:
-        path = self.folder / "tokenizer.json"
-        if self.ranks.first and not path.exists() and self.recipe.parent is not None:
-            copy_tokenizer(self.recipe, path)
-        elif self.ranks.first and not path.exists() and self.recipe.tokenizer is not None:
-            vocab_size = self.recipe.model_config_().vocab_size
-            try:
-                Tokenizer.copy_of(self.recipe.tokenizer, vocab_size=vocab_size).save(path)
-            except ValueError as error:
-                raise UserError(f"tokenizer: {error}") from error
-        elif self.ranks.first and not path.exists():
-            texts = tokenizer_texts(TOKENIZER_SEED, TOKENIZER_DOCUMENTS)
-            vocab_size = self.recipe.model_config_().vocab_size
-            Tokenizer.train(iter(texts), vocab_size=vocab_size).save(path)
+        """The parent's, a copy of LLaMA-3's, or one learned from the world; made once a run."""
+        path, recipe = self.folder / "tokenizer.json", self.recipe
+        if self.ranks.first and not path.exists():
+            vocab_size = recipe.model_config_().vocab_size
+            if recipe.parent is not None:
+                copy_tokenizer(recipe, path)
+            elif recipe.tokenizer is not None:
+                try:
+                    Tokenizer.copy_of(recipe.tokenizer, vocab_size=vocab_size).save(path)
+                except ValueError as error:
+                    raise UserError(f"tokenizer: {error}") from error
+            else:
+                texts = tokenizer_texts(TOKENIZER_SEED, TOKENIZER_DOCUMENTS)
+                Tokenizer.train(iter(texts), vocab_size=vocab_size).save(path)
         self.ranks.wait()
         return Tokenizer.load(path)
 

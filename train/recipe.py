@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import yaml
 from pydantic import (
     BaseModel,
@@ -16,7 +17,13 @@ from pydantic import (
 
 from unimm_eval.api import UserError, stable_hash
 from unimm_eval.model.config import ModelConfig
-from unimm_eval.model.encoders import RawPixels
+from unimm_eval.model.encoders import (
+    Encoder,
+    MissingWeights,
+    check_widths,
+    encoder_from_json,
+    encoder_identity,
+)
 from unimm_eval.world import FAMILIES
 
 _EXAMPLE = "See train/recipes/demo.yaml."
@@ -117,7 +124,9 @@ class Recipe(_Strict):
         "bfloat16", description="of weights in the forward pass; masters are fp32"
     )
     model: dict[str, Any] = Field(description="fields of ModelConfig")
-    encoder: dict[str, Any] = Field(description="fields of the encoder")
+    encoder: dict[str, Any] = Field(
+        description="kind (raw_pixels where there is none) and fields of the encoder"
+    )
     tokenizer: str | None = Field(
         None,
         description="a copy of LLaMA-3's: its file, folder, or ORG/NAME in the hub's cache; "
@@ -157,17 +166,16 @@ class Recipe(_Strict):
         if begins[0] != 0 or any(a >= b for a, b in pairwise(begins)):
             raise ValueError(f"stages: they begin at {begins}, not at 0 and ever later steps")
         config, encoder = self.model_config_(), self.encoder_()
-        if (config.latent_channels, config.latent_grid) != (encoder.channels, encoder.grid):
-            raise ValueError(
-                f"the encoder gives {encoder.grid}² tokens of {encoder.channels} channels, "
-                f"the model takes {config.latent_grid}² of {config.latent_channels}"
-            )
+        check_widths(encoder, config)
         if self.length > config.max_length:
             raise ValueError(f"length {self.length} is more than max_length {config.max_length}")
         if self.optimizer.warmup_steps + self.optimizer.decay_steps > self.steps:
             raise ValueError("warmup_steps and decay_steps are more than steps")
         if self.centering is not None and (self.text_weight, self.flow_weight) != (1.0, 3.0):
             raise ValueError("text_weight and flow_weight mean nothing with centering; leave one")
+        clean = self.context_noise == "clean" and self.clean_share == 1.0
+        if config.understanding_channels and not clean:
+            raise ValueError("context_noise: a dual encoder reads clean pictures only")
         if self.context_noise == "paper" and self.clean_share != 1.0:
             raise ValueError("clean_share means nothing with context_noise: paper; leave one")
         if self.parent is not None and self.tokenizer is not None:
@@ -179,8 +187,24 @@ class Recipe(_Strict):
     def model_config_(self) -> ModelConfig:
         return ModelConfig.from_json(dict(self.model))
 
-    def encoder_(self) -> RawPixels:
-        return RawPixels(**self.encoder)
+    def encoder_(self) -> Encoder:
+        return encoder_from_json({"kind": "raw_pixels", **self.encoder})
+
+    def load_encoder(self) -> Encoder:
+        """The encoder on the CPU, ready to encode. Raises UserError."""
+        try:
+            return self.encoder_().load(device=torch.device("cpu"), dtype=torch.float32)
+        except MissingWeights as error:
+            raise UserError(f"encoder: {error.what}", fix=error.fix) from error
+        except ValueError as error:
+            raise UserError(f"encoder: {error}") from error
+
+    def with_weights(self) -> "Recipe":
+        """The recipe with fingerprints of all frozen weights that it trains with. Raises UserError
+        where one is not given and they have to be read, but are missing or do not fit."""
+        if self.encoder_().pinned:
+            return self
+        return self.model_copy(update={"encoder": self.load_encoder().to_json()})
 
     def stage(self, step: int) -> int:
         """Index of the stage that `step` is in."""
@@ -190,8 +214,8 @@ class Recipe(_Strict):
         """Hash of everything that decided the weights after `step` steps.
 
         Stages that had not begun, the length of the run and when its rate decays are left out, so
-        that a run can be prolonged and what comes next can be changed. A parent enters by its
-        fingerprint, wherever it lies.
+        that a run can be prolonged and what comes next can be changed. A parent and frozen weights
+        enter by their fingerprints, wherever they lie.
         """
         assert self.parent is None or self.parent_fingerprint is not None
         values = self.model_dump(
@@ -200,6 +224,7 @@ class Recipe(_Strict):
         for name in _DROPPED_AT_DEFAULT:
             if values[name] == type(self).model_fields[name].default:
                 del values[name]
+        values["encoder"] = encoder_identity(values["encoder"])
         values["optimizer"].pop("decay_steps")
         values["stages"] = [stage for stage in values["stages"] if stage["from_step"] < step]
         return stable_hash(values)

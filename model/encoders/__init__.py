@@ -14,7 +14,13 @@ read.py        an encoder from encoder.json or a recipe
 from unimm_eval.model.encoders.base import Encoder
 from unimm_eval.model.encoders.dual import Dual
 from unimm_eval.model.encoders.raw_pixels import RawPixels
-from unimm_eval.model.encoders.read import KINDS, check_widths, encoder_from_json, reread
+from unimm_eval.model.encoders.read import (
+    KINDS,
+    check_widths,
+    encoder_from_json,
+    encoder_identity,
+    reread,
+)
 from unimm_eval.model.encoders.weights import MissingWeights, Weights
 
 __all__ = [
@@ -26,5 +32,6 @@ __all__ = [
     "Weights",
     "check_widths",
     "encoder_from_json",
+    "encoder_identity",
     "reread",
 ]

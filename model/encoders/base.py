@@ -58,6 +58,11 @@ class Encoder(ABC):
         """Channels of the reader's tokens where they are a latent space of their own, else 0."""
         return 0
 
+    @property
+    def pinned(self) -> bool:
+        """Whether the fingerprints of all frozen weights are given."""
+        return True
+
     def check(self) -> None:
         """Look whether everything that `load` needs is there, without reading weights.
 

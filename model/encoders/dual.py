@@ -57,6 +57,10 @@ class Dual(Encoder):
     def understanding_channels(self) -> int:
         return self.understanding.channels
 
+    @property
+    def pinned(self) -> bool:
+        return self.understanding.pinned and self.generating.pinned
+
     def check(self) -> None:
         self.understanding.check()
         self.generating.check()

@@ -69,6 +69,10 @@ class KlVae(Encoder):
     def channels(self) -> int:
         return self.map_channels * SHUFFLE**2
 
+    @property
+    def pinned(self) -> bool:
+        return bool(self.weights.sha256)
+
     def check(self) -> None:
         config, where = self.weights.config(), f"{self.weights.source}: "
         if config.get("_class_name") != "AutoencoderKL":

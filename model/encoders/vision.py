@@ -96,6 +96,10 @@ class VisionTransformer(Encoder):
     def decodes(self) -> bool:
         return self.decoder is not None
 
+    @property
+    def pinned(self) -> bool:
+        return bool(self.weights.sha256) and (self.decoder is None or bool(self.decoder.sha256))
+
     def check(self) -> None:
         config, where = self.weights.config(), f"{self.weights.source}: "
         if is_rae(config):

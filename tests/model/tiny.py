@@ -37,6 +37,7 @@ VARIANTS = {
         MOE, attention="modality", feed_forward="modality", hidden_dim=32
     ),
     "per-modality attention, moe": replace(MOE, attention="modality"),
+    "dual encoder": replace(MOE, understanding_channels=20),
 }
 
 
@@ -56,13 +57,20 @@ def tiny_model(config: ModelConfig = MOE, *, seed: int = 0) -> UnifiedModel:
             weight.normal_(std=0.05, generator=generator)
         else:  # norms
             weight.uniform_(0.8, 1.2, generator=generator)
+    if config.understanding_channels:
+        model.reread = lambda latents: latents  # pictures of tests are what the reader sees
     return model
 
 
 def picture(
     config: ModelConfig, *, seed: int, t: float = 1.0, flow: bool = False
 ) -> PictureSegment:
+    """A clean one is to be understood where the model has a space for that."""
     rng = np.random.default_rng(seed)
+    if config.understanding_channels and t == 1 and not flow:
+        shape = (config.latent_tokens, config.understanding_channels)
+        latents = rng.standard_normal(shape, dtype=np.float32)
+        return PictureSegment(latents=latents, understanding=True)
     shape = (config.latent_tokens, config.latent_channels)
     return PictureSegment(
         latents=rng.standard_normal(shape, dtype=np.float32),

@@ -1,7 +1,8 @@
 """Checkpoints of ours: `demo`, or the path of a checkpoint folder."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from unimm_eval.adapters.unimm_frames import CheckpointFrames
     from unimm_eval.model.checkpoint import Checkpoint, CheckpointFiles
+    from unimm_eval.model.encoders import Encoder
     from unimm_eval.model.sequence import Document, PictureSegment, TextSegment
 
 DEMO = Path(__file__).parent.parent / "model" / "demo"
@@ -44,10 +46,16 @@ class UnimmCheckpoint:
     examples = ("demo", "path/to/checkpoint")
 
     def __init__(self, checkpoint: "Checkpoint", *, name: str) -> None:
+        """Raises UserError when the frozen encoder cannot be loaded."""
+        from unimm_eval.model.encoders import reread
+
         self._model = checkpoint.model
         self._tokenizer = checkpoint.tokenizer
         self._files = checkpoint.files
-        self._encoder = checkpoint.files.encoder
+        weight = checkpoint.model.embedding.weight
+        with _encoder_problems():
+            self._encoder = checkpoint.files.encoder.load(device=weight.device, dtype=weight.dtype)
+        self._model.reread = reread(self._encoder)
         self._name = name
 
     @classmethod
@@ -62,9 +70,12 @@ class UnimmCheckpoint:
     @classmethod
     def capabilities_for(cls, spec: str) -> frozenset[str]:
         files = _read(_folder(spec))
-        always = {"ScoresText", "GeneratesText", "GeneratesImages", "DenoisesImages"}
+        with _encoder_problems():
+            files.encoder.check()
+        always = {"ScoresText", "GeneratesText", "DenoisesImages"}
+        draws = {"GeneratesImages", "PredictsFrames"} if files.encoder.decodes else set[str]()
         routes = {"ExposesRouting"} if files.config.feed_forward == "moe" else set[str]()
-        return frozenset({*always, "PredictsFrames", *routes})
+        return frozenset({*always, *draws, *routes})
 
     @classmethod
     def load(cls, spec: str, *, device: str, dtype: str) -> "UnimmCheckpoint":
@@ -296,7 +307,7 @@ class UnimmCheckpoint:
             ids = [tokenizer.bos, *tokenizer.encode(request.caption), tokenizer.boi]
             self._check_fits(request, len(ids) + config.latent_tokens)
             picture = PictureSegment(
-                latents=self._clean(request.picture).latents,
+                latents=self._latents(self._encoder, request.picture),
                 t=float(t),
                 noise=eps.numpy(),
                 flow=True,
@@ -362,6 +373,7 @@ class UnimmCheckpoint:
             pad=self._tokenizer.pad,
             grid_tokens=config.latent_tokens,
             channels=config.latent_channels,
+            understanding_channels=config.understanding_channels,
         ).to(self._device)
 
     @property
@@ -369,12 +381,20 @@ class UnimmCheckpoint:
         return self._model.embedding.weight.device
 
     def _clean(self, picture: Picture) -> "PictureSegment":
-        import torch
-
+        """The picture as it is shown to be understood."""
         from unimm_eval.model.sequence import PictureSegment
 
-        pixels: Tensor = self._encoder.fit(torch.from_numpy(np.array(picture.load())))
-        return PictureSegment(latents=self._encoder.encode(pixels[None])[0].numpy())
+        return PictureSegment(
+            latents=self._latents(self._encoder.reader, picture),
+            understanding=self._encoder.understanding_channels > 0,
+        )
+
+    def _latents(self, encoder: "Encoder", picture: Picture) -> np.ndarray:
+        """fp32 [T, C]."""
+        import torch
+
+        pixels: Tensor = encoder.fit(torch.from_numpy(np.array(picture.load())))
+        return encoder.encode(pixels[None])[0].numpy()
 
     def _decode(self, latents: "Tensor") -> np.ndarray:
         """[I, T, C] → uint8 [I, height, width, 3]."""
@@ -417,6 +437,22 @@ def _read(folder: Path) -> "CheckpointFiles":
         return read_checkpoint(folder)
     except CheckpointError as error:
         raise UserError(str(error), fix=_FIX) from error
+
+
+@contextmanager
+def _encoder_problems() -> Iterator[None]:
+    """What is wrong with a checkpoint's frozen encoder, as UserError."""
+    from unimm_eval.model.encoders import MissingWeights
+
+    try:
+        yield
+    except MissingWeights as error:
+        raise UserError(f"The checkpoint's encoder: {error.what}", fix=error.fix) from error
+    except ValueError as error:
+        raise UserError(
+            f"The checkpoint's encoder: {error}",
+            fix="Give it the weights that it was trained with.",
+        ) from error
 
 
 def _grouped(items: Sequence[Any], key: Callable[[Any], Any]) -> dict[Any, list[int]]:
