@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from unimm_eval.api.pictures import Picture
 from unimm_eval.api.samples import Exhibit, Item, Output, Sample, Score, stable_hash
 
 Direction = Literal["higher", "lower"]
@@ -169,3 +170,10 @@ class Task(ABC):
     def exhibit(self, sample: Sample, output: Output, score: Score) -> Exhibit | None:
         """How the report shows one output; None leaves it out."""
         return None
+
+    def export(
+        self, rows: Iterable[tuple[Sample, Output, Score]]
+    ) -> Iterator[tuple[str, bytes | Picture]]:
+        """The run in the benchmark's own files, for the tools of others: a path within
+        `exports/<task>/` of the run's folder, and bytes or a picture of an output."""
+        return iter(())

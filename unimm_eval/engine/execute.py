@@ -28,7 +28,7 @@ from unimm_eval.api import (
     Score,
     UserError,
 )
-from unimm_eval.engine.export import write_exports
+from unimm_eval.engine.export import checked, write_exports
 from unimm_eval.engine.machine import is_out_of_memory, release_memory
 from unimm_eval.engine.plan import PlannedTask, halved_sizes
 from unimm_eval.engine.problems import joined
@@ -284,7 +284,8 @@ def summarize(entry: PlannedTask, *, folder: RunFolder, progress: Progress) -> l
         results = rows_of(entry, metrics)
     name = entry.name.replace("/", "_")
     write_samples(folder.path / "samples" / f"{name}.parquet", rows)
-    write_exports(folder.path / "exports" / name, _guarded(entry.task.export(rows)))
+    exports = _guarded(checked(entry.task.export(rows)))
+    write_exports(folder.path / "exports" / name, exports)
     return results
 
 

@@ -3,7 +3,8 @@
 run.json              identity (model, seed, tasks), plan (threads, batches), machine
 store.sqlite, media/  outputs and scores as they come
 errors.log            tracebacks of tasks that failed
-samples/<task>.parquet, results.json   written last; a folder with results.json is complete
+samples/<task>.parquet, exports/<task>/, results.json   written last; a folder with results.json
+                      is complete
 """
 
 import json
