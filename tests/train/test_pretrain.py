@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_recipe import small_recipe
+from small_recipe import DEMO, small_recipe
 
 from unimm_eval.api import IncompleteError, UserError
 from unimm_eval.model.checkpoint import load_checkpoint
@@ -135,6 +135,25 @@ def test_what_comes_next_can_be_changed_and_what_was_cannot(tmp_path):
         Pretraining(small_recipe(stages=(first,)), tmp_path, workers=0)
 
 
+def test_options_of_training_change_an_identity_only_where_they_are_used():
+    """States of runs that were begun before there was an option still belong to their recipe."""
+    assert load_recipe(DEMO).identity(1) == "88030b0d66daaba1"
+    plain = small_recipe().identity(8)
+    assert small_recipe(context_noise="clean", clean_share=1.0).identity(8) == plain
+    used = [
+        {"context_noise": "paper"},
+        {"clean_share": 0.5},
+        {"logit_normal": {}},
+        {"centering": {}},
+        {"parent": "demo", "parent_fingerprint": "0"},
+        {"parent": "demo", "parent_fingerprint": "1"},
+    ]
+    identities = [small_recipe(**options).identity(8) for options in used]
+    assert len({plain, *identities}) == len(used) + 1
+    elsewhere = small_recipe(parent="elsewhere", parent_fingerprint="0")
+    assert elsewhere.identity(8) == identities[4]
+
+
 def test_two_ranks_give_the_losses_of_one(unstopped, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     save_recipe(recipe, small_recipe())
@@ -197,6 +216,15 @@ def test_the_untrained_twin_believes_nothing(tmp_path):
         ({"encoder": {"picture_size": 32, "patch_size": 4}}, "encoder gives"),
         ({"length": 5000}, "max_length"),
         ({"stages": [{"from_step": 0, "mixture": {"video": 1.0}}]}, "mixture"),
+        ({"context_noise": "some"}, "context_noise"),
+        ({"context_noise": "paper", "clean_share": 0.5}, "clean_share"),
+        ({"clean_share": 1.5}, "clean_share"),
+        ({"centering": {"alpha": 1.5}}, r"centering\.alpha"),
+        ({"centering": {"momentum": 1.0}}, r"centering\.momentum"),
+        ({"centering": {}, "flow_weight": 6.0}, "flow_weight"),
+        ({"logit_normal": {"std": 0.0}}, r"logit_normal\.std"),
+        ({"parent_fingerprint": "0"}, "parent_fingerprint"),
+        ({"parent": "demo", "tokenizer": "here"}, "tokenizer"),
     ],
 )
 def test_a_recipe_that_cannot_work_is_refused_by_name(tmp_path, change, named):
