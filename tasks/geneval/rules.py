@@ -34,8 +34,7 @@ def score_image(
     group. No class of `exclude` may reach its `count`. Other objects never hurt.
     `classify_color(class, box)` is asked at most once a box, and only where a colour is asked for.
     """
-    threshold = COUNTING_THRESHOLD if metadata.get("tag") == "counting" else THRESHOLD
-    found = {name: confident(boxes, threshold) for name, boxes in detections.items()}
+    found = {name: [row[:4] for row in rows] for name, rows in kept(detections, metadata).items()}
     colors: dict[tuple[str, Box], str] = {}
 
     def color_of(name: str, box: Box) -> str:
@@ -88,13 +87,35 @@ def _fault(
     return ""
 
 
-def confident(detections: Sequence[Detection], threshold: float) -> list[Box]:
-    """Boxes scored above `threshold` (strictly), the best `MAX_OBJECTS`, most confident first.
+def kept(detections: Detections, metadata: Mapping[str, Any]) -> dict[str, list[Detection]]:
+    """What is looked at, by class: detections scored above the threshold (strictly), the best
+    `MAX_OBJECTS`, most confident first; classes without any are left out.
 
     Equal scores are ordered by their box, so that the order of detections decides nothing.
     """
-    best = sorted(detections, key=lambda row: (-row[4], row[:4]))[:MAX_OBJECTS]
-    return [(x1, y1, x2, y2) for x1, y1, x2, y2, score in best if score > threshold]
+    threshold = COUNTING_THRESHOLD if metadata.get("tag") == "counting" else THRESHOLD
+    found: dict[str, list[Detection]] = {}
+    for name, given in detections.items():
+        rows = [(x1, y1, x2, y2, score) for x1, y1, x2, y2, score in given]
+        best = sorted(rows, key=lambda row: (-row[4], row[:4]))[:MAX_OBJECTS]
+        if above := [row for row in best if row[4] > threshold]:
+            found[name] = above
+    return found
+
+
+def boxes_to_color(
+    detections: Detections, metadata: Mapping[str, Any]
+) -> tuple[tuple[str, Box], ...]:
+    """The (class, box) pairs that `score_image` will ask the colour of, each once; so that they can
+    be classified together beforehand."""
+    found = kept(detections, metadata)
+    asked = {
+        (wanted["class"], row[:4]): None
+        for wanted in metadata.get("include", ())
+        if "color" in wanted and len(found.get(wanted["class"], ())) >= wanted["count"]
+        for row in found.get(wanted["class"], ())[: wanted["count"]]
+    }
+    return tuple(asked)
 
 
 def relative_position(a: Box, b: Box) -> frozenset[str]:
@@ -104,7 +125,7 @@ def relative_position(a: Box, b: Box) -> frozenset[str]:
     relative to the length of the unshrunk offset, must exceed one half.
     """
     offset = [(a[i] + a[i + 2] - b[i] - b[i + 2]) / 2 for i in (0, 1)]
-    sizes = [(a[i + 2] - a[i]) + (b[i + 2] - b[i]) for i in (0, 1)]
+    sizes = [abs(a[i + 2] - a[i]) + abs(b[i + 2] - b[i]) for i in (0, 1)]
     rest = [
         math.copysign(max(abs(o) - POSITION_SLACK * size, 0.0), o)
         for o, size in zip(offset, sizes, strict=True)
