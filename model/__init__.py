@@ -8,7 +8,7 @@ attention.py   the hybrid mask, attention, the key-value cache
 feedforward.py dense, per-modality and mixture-of-experts feed-forward layers
 backbone.py    the transformer
 flow.py        flow matching: time shift, targets, Euler steps
-encoders.py    pictures to latents and back
+encoders/      pictures to latents and back
 unified.py     embeddings, projections and heads around the backbone; the losses
 sequence.py    documents of text and pictures packed into batches
 tokenizer.py   byte-level BPE and the special tokens

@@ -65,12 +65,15 @@ class WorldMixture:
             "elements": self._elements,
             "chat": self._chat,
         }
+        # Lengths are the same whatever a picture shows, so no network runs for them.
+        self._latents: Callable[[Encoder, np.ndarray], np.ndarray] = _blank
         self._stages = []
         for stage in recipe.stages:
             length = {name: self._mean_length(source, stage) for name, source in draw.items()}
             weight = {name: share / length[name] for name, share in stage.mixture.items()}
             cumulative = np.cumsum(list(weight.values())) / sum(weight.values())
             self._stages.append(([draw[name] for name in weight], cumulative))
+        self._latents = _encoded
 
     def row(self, k: int) -> list[Document]:
         """The documents of packed row `k`; together at most `recipe.length` tokens."""
@@ -98,13 +101,13 @@ class WorldMixture:
     def _clean(self, pixels: np.ndarray) -> PictureSegment:
         """The picture as it is shown to be understood."""
         return PictureSegment(
-            latents=_latents(self.encoder.reader, pixels),
+            latents=self._latents(self.encoder.reader, pixels),
             understanding=self.encoder.understanding_channels > 0,
         )
 
     def _noised(self, pixels: np.ndarray, rng: np.random.Generator) -> PictureSegment:
         """The picture at a time of its own, counted in the flow loss."""
-        latents = _latents(self.encoder, pixels)
+        latents = self._latents(self.encoder, pixels)
         u = torch.tensor(rng.random())
         if (law := self.recipe.logit_normal) is not None:
             u = flow.logit_normal(u, mean=law.mean, std=law.std)
@@ -161,8 +164,13 @@ class WorldMixture:
         return chat_document(self.tokenizer, clean, turns, answer_weight=stage.answer_weight)
 
 
-def _latents(encoder: Encoder, pixels: np.ndarray) -> np.ndarray:
-    """fp32 [tokens, channels]."""
+def _blank(encoder: Encoder, _: np.ndarray) -> np.ndarray:
+    """As many latents as a picture has, fp32 [tokens, channels]."""
+    return np.zeros((encoder.tokens, encoder.channels), dtype=np.float32)
+
+
+def _encoded(encoder: Encoder, pixels: np.ndarray) -> np.ndarray:
+    """Latents of a picture of any size, fp32 [tokens, channels]."""
     return encoder.encode(encoder.fit(torch.from_numpy(pixels))[None])[0].numpy()
 
 

@@ -67,6 +67,8 @@ class VisionTransformer(Encoder):
     mean: ClassVar[tuple[float, ...]] = IMAGENET_MEAN
     std: ClassVar[tuple[float, ...]] = IMAGENET_STD
     filter: ClassVar[Filter] = "bicubic"
+    fixed_size: ClassVar[bool] = False
+    """Whether its positions are those of one picture size alone."""
     stretched: ClassVar[bool] = False
     """Whether a picture is stretched to the square, instead of losing its ends."""
 
@@ -109,10 +111,8 @@ class VisionTransformer(Encoder):
             if found != self.kind:
                 raise ValueError(f"{where}its encoder is {found}, not {self.kind}")
         elif config.get("model_type") in self.classes:
-            sizes = config.get("vision_config", config)
-            for name, value in (("hidden_size", self.channels), ("patch_size", self.patch_size)):
-                if sizes.get(name) != value:
-                    raise ValueError(f"{where}{name} is {sizes.get(name)!r}, not {value}")
+            tower = config.get("vision_config")
+            self._check_sizes(tower if isinstance(tower, dict) else config)
         else:
             raise ValueError(
                 f"{where}{self.kind} is of type {' or '.join(self.classes)}, not "
@@ -125,6 +125,15 @@ class VisionTransformer(Encoder):
                 picture_size=self.picture_size,
                 patch_size=self.patch_size,
             )
+
+    def _check_sizes(self, config: Mapping[str, Any]) -> None:
+        """Raises ValueError. A config.json need not say what is the default of its class."""
+        wanted = {"hidden_size": self.channels, "patch_size": self.patch_size}
+        if self.fixed_size:
+            wanted["image_size"] = self.picture_size
+        for name, value in wanted.items():
+            if config.get(name, value) != value:
+                raise ValueError(f"{self.weights.source}: {name} is {config[name]!r}, not {value}")
 
     def load(self, *, device: torch.device, dtype: torch.dtype) -> Self:
         self.check()
@@ -142,6 +151,7 @@ class VisionTransformer(Encoder):
         if transformer is None:
             transformer = self._transformer()
         config: Any = transformer.config
+        self._check_sizes(config.to_dict())
         facts = ("num_attention_heads", "hidden_act", "layer_norm_eps")
         weights = self.weights.pinned(
             fingerprint(transformer.state_dict(), {name: getattr(config, name) for name in facts})
@@ -227,6 +237,7 @@ class SigLip2(VisionTransformer):
     mean = HALF
     std = HALF
     filter = "bilinear"
+    fixed_size = True
     stretched = True
 
     weights: Weights = _SIGLIP2

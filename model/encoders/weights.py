@@ -161,7 +161,8 @@ def fingerprint(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
 
 def frozen(module: Module, *, device: torch.device, dtype: torch.dtype) -> Module:
     """The module for inference only."""
-    return module.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    nn.Module.to(module, device=device, dtype=dtype)  # a library's own `to` may warn or refuse
+    return module.eval().requires_grad_(False)
 
 
 def library(name: str) -> None:
@@ -189,7 +190,7 @@ def from_folder(kind: Any, folder: Path) -> Any:
         raise ValueError(f"{folder}: {kind.__name__} cannot read it: {reason}") from error
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"{folder}: weights are missing: {', '.join(missing[:5])}")
-    return network.float()
+    return nn.Module.float(network)
 
 
 def read_tensors(files: Iterable[Path]) -> dict[str, Tensor]:

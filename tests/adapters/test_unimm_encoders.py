@@ -67,8 +67,10 @@ def root(tmp_path_factory):
     frozen.siglip_vision().save_pretrained(root / "weights" / "siglip")
     frozen.dinov2().save_pretrained(root / "weights" / "dinov2")
     texts = ["a red square", "what color is the ring?", "yes"]
+    words = Tokenizer.train(iter(texts), vocab_size=TINY.vocab_size)
+    config = replace(TINY, **PICTURES, vocab_size=words.vocab_size)
     for name, (values, widths) in ENCODERS.items():
-        model = UnifiedModel(replace(TINY, **PICTURES, **widths)).initialise(seed=0)
+        model = UnifiedModel(replace(config, **widths)).initialise(seed=0)
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for weight in model.parameters():
@@ -76,7 +78,7 @@ def root(tmp_path_factory):
         save_checkpoint(
             root / name,
             model=model,
-            tokenizer=Tokenizer.train(iter(texts), vocab_size=TINY.vocab_size),
+            tokenizer=words,
             encoder=encoder_from_json(placed(values, root / "weights")).load(
                 device=CPU, dtype=torch.float32
             ),

@@ -348,6 +348,7 @@ def test_pickled_weights_are_refused_with_the_command_that_converts_them(root, t
     [
         ("siglip2", {"channels": 1152}, "hidden_size is 32, not 1152"),
         ("siglip2", {"patch_size": 16}, "patch_size is 14, not 16"),
+        ("siglip2", {"picture_size": 252}, "image_size is 224, not 252"),
         ("siglip2", {"weights": "dinov2"}, "siglip2 is of type siglip or"),
         ("siglip2", {"weights": "sd_vae"}, "siglip2 is of type siglip or"),
         ("sd_vae", {"weights": "flux_vae"}, "latent_channels is 16, not 4"),
@@ -426,3 +427,30 @@ def test_a_dual_encoder_generates_with_one_and_reads_with_the_other(root):
     assert reread(load(root, "siglip2")) is None
     blind = replace(dual, generating=understanding, understanding=described(root, "dinov2"))
     assert reread(blind) is None
+
+
+@pytest.mark.parametrize("case", ["siglip2", "dinov2, RAE", "webssl", "flux_vae"])
+def test_a_network_in_bfloat16_gives_latents_in_float32_near_the_exact_ones(root, case):
+    exact = load(root, case)
+    rough = described(root, case).load(device=CPU, dtype=torch.bfloat16)
+    assert rough.to_json() == exact.to_json()
+    shown = pictures(exact, count=1)
+    latents = rough.encode(shown)
+    assert latents.dtype == torch.float32
+    error = (latents - exact.encode(shown)).square().mean().sqrt()
+    assert 0 < error < 0.05 * exact.encode(shown).std()
+    assert rough.decode(latents).shape == exact.decode(latents).shape
+
+
+def test_a_size_that_config_json_leaves_to_its_class_is_checked_all_the_same(root, tmp_path):
+    folder = tmp_path / "siglip"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_bytes((root / "siglip" / name).read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    del config["vision_config"]["patch_size"]  # the class's is 16
+    (folder / "config.json").write_text(json.dumps(config))
+    encoder = described(tmp_path, "siglip2", decoder=None)
+    encoder.check()
+    with pytest.raises(ValueError, match=r"patch_size|cannot read"):
+        encoder.load(device=CPU, dtype=torch.float32)
