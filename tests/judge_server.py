@@ -46,6 +46,7 @@ class JudgeServer:
     answer: Callable[[dict[str, Any]], str] = even_or_odd
     fault: Callable[[str, int], str] = lambda question, nth: ""
     key: str = ""
+    model: str = MODEL
     retry_after: str = "0"
     slow_s: float = 1.5
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -69,7 +70,7 @@ class JudgeServer:
 
     @property
     def spec(self) -> str:
-        return f"openai:{MODEL}@{self.url}/v1"
+        return f"openai:{self.model}@{self.url}/v1"
 
 
 @contextmanager
@@ -102,7 +103,7 @@ def serving(state: JudgeServer) -> Iterator[JudgeServer]:
                 choice = {"message": message, "finish_reason": "content_filter"}
                 self.reply(200, {"choices": [choice], "model": MODEL})
             else:
-                model = "another-model" if fault == "other model" else MODEL
+                model = "another-model" if fault == "other model" else state.model
                 self.reply(200, completion(state.answer(body), body, model=model))
 
         def reply(self, status: int, document: dict[str, Any]) -> None:

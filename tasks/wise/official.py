@@ -1,7 +1,8 @@
 """`wise` and `wise-verified`: two protocols on two prompt lists, never mixed."""
 
+import json
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -172,6 +173,21 @@ class _Wise(JudgedTask):
         facts = self.judging_facts([score for _, _, score in rows])
         return estimate.metric(name, unscored=len(rows) - len(kept), facts=facts)
 
+    def export(
+        self, rows: Iterable[tuple[Sample, Output, Score]]
+    ) -> Iterator[tuple[str, bytes | Picture]]:
+        """`{id}.png` as the released evaluator reads them, and `scores.jsonl` as it writes them."""
+        lines = []
+        for sample, output, score in rows:
+            number = sample.inputs["prompt_id"]
+            if "picture" in output.media:
+                yield f"{number}.png", output.media["picture"]
+            if score.unscored is None:
+                kind = sample.inputs["Subcategory"]
+                lines.append((number, {"prompt_id": number, "Subcategory": kind, **score.values}))
+        text = "".join(f"{json.dumps(line)}\n" for _, line in sorted(lines, key=lambda row: row[0]))
+        yield "scores.jsonl", text.encode()
+
     def exhibit(self, sample: Sample, output: Output, score: Score) -> Exhibit | None:
         inputs = sample.inputs
         return Exhibit(
@@ -206,12 +222,12 @@ class WiseVerified(_Wise):
     """The second release: revised prompts, one score that is 0 or 1."""
 
     variant = "verified"
-    value = "correct"
+    value = "score"
 
     @staticmethod
     def _read(text: str) -> dict[str, float]:
         found = labelled_digits(without_thoughts(text), ["Score"], largest=1)
-        return {"correct": float(found["Score"])}
+        return {"score": float(found["Score"])}
 
     def _correct(self, score: Score) -> bool | None:
-        return None if score.unscored else score.values["correct"] == 1.0
+        return None if score.unscored else score.values["score"] == 1.0

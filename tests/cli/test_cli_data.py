@@ -72,3 +72,16 @@ def test_an_unknown_task_is_named(program: Program) -> None:
     ended = program("data", "fetch", "genevall")
     assert ended.code == 2
     assert "did you mean geneval" in ended.err
+
+
+def test_judging_again_needs_a_run_that_a_model_judged(program: Program) -> None:
+    assert program("--model", "fake", "--tasks", "colours:mini", "--output", "run").code == 0
+    ended = program("judge", "run", "--judge", "openai:m@http://127.0.0.1:9/v1")
+    assert ended.code == 2
+    assert is_one_message(ended)
+    assert "judged by a model: colours:mini" in ended.err
+    assert program("judge", "nowhere").code == 2
+
+
+def test_judges_are_listed(program: Program) -> None:
+    assert "--set TASK.judge=openai:" in program("models").out

@@ -296,3 +296,29 @@ def test_coverage_of_a_ratio():
         return ratio(nats, tokens, names(range(80)), transform=math.exp, resamples=400)
 
     assert 0.9 <= coverage(perplexity, math.exp(2.0), 150) <= 0.99
+
+
+@given(clustered(), st.data())
+def test_weights_of_groups(drawn, data):
+    """Equal weights change nothing; a group's weight is its share of the whole."""
+    values, clusters = drawn
+    groups = [data.draw(st.sampled_from("ab")) for _ in values]
+    groups[:2] = "ab"
+    plain = macro_mean(values, groups, clusters)
+    assert macro_mean(values, groups, clusters, weights={"a": 2.0, "b": 2.0}) == plain
+    means = {g: np.mean([v for v, of in zip(values, groups, strict=True) if of == g]) for g in "ab"}
+    weighted = macro_mean(values, groups, clusters, weights={"a": 0.9, "b": 0.1})
+    assert weighted.value == pytest.approx(0.9 * means["a"] + 0.1 * means["b"], abs=1e-9)
+
+
+def test_the_error_of_weighted_groups_is_that_of_independent_means():
+    rng = np.random.default_rng(5)
+    values, groups = rng.random(60), ["a"] * 40 + ["b"] * 20
+    found = macro_mean(values, groups, names(range(60)), weights={"a": 0.7, "b": 0.3})
+    variance = 0.49 * values[:40].var(ddof=1) / 40 + 0.09 * values[40:].var(ddof=1) / 20
+    assert found.stderr == pytest.approx(math.sqrt(variance))
+
+
+def test_weights_must_be_those_of_the_groups():
+    with pytest.raises(ValueError, match="do not fit"):
+        macro_mean([1.0, 0.0], ["a", "b"], ["1", "2"], weights={"a": 1.0})

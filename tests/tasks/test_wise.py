@@ -13,8 +13,10 @@ from wise_files import EVALUATOR, ids_of, pinned_card, record, samples_of
 
 from unimm_eval import evaluate
 from unimm_eval.api import IncompleteError, Picture, Score, UserError
+from unimm_eval.engine.load import read_record
 from unimm_eval.engine.preflight import make_task
 from unimm_eval.engine.registry import task_entries
+from unimm_eval.engine.rejudge import rejudge
 from unimm_eval.judges.session import Patience
 from unimm_eval.tasks.wise import Wise, WiseVerified
 from unimm_eval.tasks.wise.instruction import read_instruction
@@ -96,6 +98,21 @@ def test_a_run_of_the_first_release(make, server, tmp_path):
         (facts["tokens_in"] * 5 + facts["tokens_out"] * 15) / 1e6
     )
     assert MODEL in record.run.tasks["wise"]["judge"]
+
+
+def test_pictures_made_elsewhere_are_judged_and_come_back_in_the_same_folder(
+    make, server, tmp_path
+):
+    exports = tmp_path / "run" / "exports" / "wise"
+    made = evaluate(Painter(), [make("wise", judge=server.spec)], output=tmp_path / "run")
+    rows = [json.loads(line) for line in (exports / "scores.jsonl").read_text().splitlines()]
+    assert [row["prompt_id"] for row in rows] == ids_of("legacy")
+    assert rows[0].keys() >= {"Subcategory", "consistency", "realism", "aesthetic_quality"}
+    (exports / "401.png").unlink()
+    (exports / "402.png").write_bytes(b"not a picture")
+    read = evaluate(f"images:{exports}", [make("wise", judge=server.spec)], output=tmp_path / "b")
+    assert read.get("wise").unscored == 2
+    assert read.get("wise", "culture").value == made.get("wise", "culture").value
 
 
 def test_a_run_of_the_verified_release(make, server, tmp_path):
@@ -202,6 +219,53 @@ def test_a_group_without_a_verdict_leaves_no_overall(make, server, tmp_path):
     assert {row.metric for row in record.results} == set(list(WEIGHTS["legacy"])[:5])
 
 
+# Judging again
+
+
+def test_another_judge_is_another_run_on_the_same_pictures(make, server, tmp_path):
+    first = evaluate(Painter(), [make("wise", judge=server.spec)], output=tmp_path / "first")
+    with serving(JudgeServer(answer=lambda body: "2\n2\n2", model="judge-2")) as other:
+        again = rejudge(
+            tmp_path / "first", tasks=[make("wise", judge=other.spec)], output=tmp_path / "again"
+        )
+        model = Painter()
+        whole = evaluate(model, [make("wise", judge=other.spec)], output=tmp_path / "whole")
+    assert again.get("wise").value == 1.0
+    assert again.results == whole.results
+    assert again.run == whole.run
+    assert first.get("wise").protocol_hash != again.get("wise").protocol_hash
+    assert first.model == again.model
+    assert read_record(tmp_path / "first") == first  # it stays as it is
+    pictures = [sorted(p.name for p in (tmp_path / run / "media").rglob("*.png"))
+                for run in ("first", "again")]  # fmt: skip
+    assert pictures[0] == pictures[1] != []
+
+
+def test_the_same_judge_goes_on_in_the_run(make, server, tmp_path):
+    server.answer = lambda body: "hm" if '"prompt 1"' in question_of(body) else three_scores(body)
+    task = make("wise", judge=server.spec)
+    assert evaluate(Painter(), [task], output=tmp_path / "run").get("wise").unscored == 1
+    server.answer = three_scores
+    server.bodies.clear()
+    record = rejudge(tmp_path / "run", tasks=[make("wise", judge=server.spec)])
+    assert record.get("wise").unscored == 0
+    assert sum("PROMPT" in question_of(body) for body in server.bodies) == 1
+    assert read_record(tmp_path / "run") == record
+
+
+def test_judging_again_is_refused_where_it_makes_no_sense(make, server, tmp_path):
+    task = make("wise", judge=server.spec)
+    evaluate(Painter(), [task], output=tmp_path / "run")
+    for changed, says in (
+        ({"wise": {"guidance_scale": 1}}, "guidance_scale is no setting of a judge"),
+        ({"vqa16": {"judge": "demo"}}, "has no task vqa16"),
+    ):
+        with pytest.raises(UserError, match=says):
+            rejudge(tmp_path / "run", settings=changed, tasks=[task])
+    with pytest.raises(UserError, match="not the folder of a run"):
+        rejudge(tmp_path / "nowhere")
+
+
 # Formulas
 
 
@@ -256,7 +320,7 @@ def test_wiscore_weighs_three_scores():
     assert read["wiscore"] == pytest.approx((0.7 * 2 + 0.2 * 1) / 2)
     assert (read["consistency"], read["realism"], read["aesthetic_quality"]) == (2.0, 1.0, 0.0)
     assert Wise._read("2\n2\n2")["wiscore"] == pytest.approx(1.0)
-    assert WiseVerified._read("Score: 1") == WiseVerified._read("1") == {"correct": 1.0}
+    assert WiseVerified._read("Score: 1") == WiseVerified._read("1") == {"score": 1.0}
 
 
 # Files

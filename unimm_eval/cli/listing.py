@@ -6,7 +6,13 @@ from pathlib import Path
 from unimm_eval.api import Card, Task
 from unimm_eval.cli.tables import console_for_tables
 from unimm_eval.data import files_of
-from unimm_eval.engine.registry import GROUPS, find_tasks, model_adapters, task_entries
+from unimm_eval.engine.registry import (
+    GROUPS,
+    find_tasks,
+    judge_kinds,
+    model_adapters,
+    task_entries,
+)
 from unimm_eval.report.numbers import plain_number
 from unimm_eval.report.plain import one_line, visible
 
@@ -67,6 +73,11 @@ def list_models() -> None:
         console.print(Text.assemble((one_line(kind), "bold"), f"  {one_line(adapter.summary)}"))
         for example in adapter.examples:
             console.print(Text(f"    --model {one_line(example)}", style="cyan"))
+    console.print(Text("Tasks that a model judges take any of these that writes text, and:", "dim"))
+    for kind, judge in judge_kinds().items():
+        console.print(Text.assemble((one_line(kind), "bold"), f"  {one_line(judge.summary)}"))
+        for example in judge.examples:
+            console.print(Text(f"    --set TASK.judge={one_line(example)}", style="cyan"))
 
 
 def _facts(card: Card) -> list[tuple[str, str]]:

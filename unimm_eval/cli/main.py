@@ -127,6 +127,31 @@ def models() -> None:
 
 
 @app.command()
+def judge(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")],
+    judge: Annotated[
+        str | None,
+        typer.Option(help="openai:MODEL@URL, or a model as for --model; by default the run's own."),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TASK.judge_KEY=VALUE", help="How it is asked; repeatable."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(show_default="runs/MODEL-PLAN", help="Folder of the new run.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(show_default="$UNIMM_EVAL_DATA or cache", help="Folder of benchmark files."),
+    ] = None,
+) -> None:
+    """Judge a run's outputs again, with another judge or once more; makes no output anew."""
+    from unimm_eval.cli.runs import judge_command
+
+    judge_command(run, judge=judge, assignments=assignments or (), output=output, data_dir=data_dir)
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")],
 ) -> None:

@@ -1,7 +1,7 @@
 """The bare command: run, watch, show the table, write the report."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ from unimm_eval.cli.options import RunOptions, read_options
 from unimm_eval.cli.progress import watch
 from unimm_eval.cli.tables import console_for_tables, results_table
 from unimm_eval.engine.evaluate import TaskEstimate, dry_run, evaluate
+from unimm_eval.engine.rejudge import rejudge
+from unimm_eval.engine.settings import parse_assignments
 from unimm_eval.report import build_report
 from unimm_eval.report.plain import one_line
 
@@ -41,6 +43,27 @@ def run_command(given: Mapping[str, Any], *, config: Path | None) -> None:
     _show_record(record)
 
 
+def judge_command(
+    run: Path,
+    *,
+    judge: str | None,
+    assignments: Sequence[str],
+    output: Path | None,
+    data_dir: Path | None,
+) -> None:
+    """Judge again. Raises UserError, IncompleteError or DefectError."""
+    with watch(sys.stderr) as progress:
+        record = rejudge(
+            run,
+            judge=judge,
+            settings=parse_assignments(assignments),
+            output=output,
+            data_dir=data_dir,
+            progress=progress,
+        )
+    _show_record(record)
+
+
 def _required(options: RunOptions) -> str:
     missing = []
     if not options.model:
@@ -64,12 +87,25 @@ def _show_record(record: RunRecord) -> None:
     console.print(results_table(record.results))
     report = build_report(folder)
     for name, what in (
+        *(("judge", told) for told in _judges(record)),
         ("model", f"{record.model.name}  {record.model.fingerprint[:16]}"),
         ("time", f"{record.volatile['seconds']:.0f} s"),
         ("folder", str(folder)),
         ("report", str(report)),
     ):
         console.print(Text.assemble((f"{name:<8}", "dim"), one_line(what)), soft_wrap=True)
+
+
+def _judges(record: RunRecord) -> Iterator[str]:
+    """Who judged each task, and what was paid for it."""
+    for row in record.results:
+        facts = row.facts
+        if row.headline and "judge" in facts:
+            told = f"{row.task}: {facts['judge']}"
+            if "judge_calls" in facts:
+                tokens = facts["tokens_in"] + facts["tokens_out"]
+                told += f", {facts['judge_calls']:,} answers, {tokens:,} tokens"
+            yield told + (f", ${facts['cost_usd']:.2f}" if "cost_usd" in facts else "")
 
 
 def _show_estimates(estimates: Sequence[TaskEstimate]) -> None:

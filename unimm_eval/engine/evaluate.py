@@ -16,7 +16,6 @@ from unimm_eval.api import (
     IncompleteError,
     Model,
     ModelInfo,
-    Result,
     RunInfo,
     RunRecord,
     Task,
@@ -26,7 +25,7 @@ from unimm_eval.api import (
 )
 from unimm_eval.engine.execute import execute
 from unimm_eval.engine.machine import hardware, threads, versions
-from unimm_eval.engine.plan import BatchSize
+from unimm_eval.engine.plan import BatchSize, PlannedTask
 from unimm_eval.engine.preflight import Options, Ready, prepare
 from unimm_eval.engine.progress import Progress, Silent
 from unimm_eval.engine.registry import find_adapter
@@ -70,7 +69,7 @@ def evaluate(
         settings=settings or {},
         data_dir=None if data_dir is None else Path(data_dir),
     )
-    with _stoppable():
+    with stoppable():
         ready = prepare(model, tasks, options)
         progress.note(f"loading {ready.subject.spec}")
         loaded = _load(ready, dtype=dtype)
@@ -83,36 +82,70 @@ def evaluate(
             device=ready.device,
             dtype=dtype,
         )
-        path = options.output or RUNS / run_name(identity)
-        with RunFolder(path, identity=identity, planned=ready.planned) as folder:
-            progress.note(f"run {path}")
-            started = time.monotonic()
-            with threads(folder.threads):
-                results = execute(
-                    ready.planned,
-                    loaded,
-                    folder=folder,
-                    model_key=stable_hash([loaded.fingerprint, dtype]),
-                    context=Context(device=ready.device, data_dir=ready.data_dir),
-                    progress=progress,
-                )
-            record = _record(
-                ready,
-                loaded,
-                identity,
-                results,
-                volatile={
-                    "folder": str(path),
-                    "created": folder.created,
-                    "seconds": round(time.monotonic() - started, 3),
-                    "threads": folder.threads,
-                    "device": ready.device,
-                    "batches": folder.batches,
-                    "versions": versions(),
-                    "hardware": hardware(),
-                },
+        info = ModelInfo(
+            name=loaded.name,
+            spec=ready.subject.spec,
+            fingerprint=loaded.fingerprint,
+            facts=dict(loaded.describe()),
+        )
+        return perform(
+            ready.planned,
+            loaded,
+            info=info,
+            identity=identity,
+            path=options.output or RUNS / run_name(identity),
+            data_dir=ready.data_dir,
+            progress=progress,
+        )
+
+
+def perform(
+    planned: Sequence[PlannedTask],
+    model: Model | None,
+    *,
+    info: ModelInfo,
+    identity: dict[str, Any],
+    path: Path,
+    data_dir: Path,
+    progress: Progress,
+) -> RunRecord:
+    """Run what is planned, to its end, in the folder `path`. Without a `model` every output must be
+    there."""
+    device = str(identity["device"])
+    with RunFolder(path, identity=identity, planned=planned) as folder:
+        progress.note(f"run {path}")
+        started = time.monotonic()
+        with threads(folder.threads):
+            results = execute(
+                planned,
+                model,
+                folder=folder,
+                model_key=stable_hash([info.fingerprint, identity["dtype"]]),
+                context=Context(device=device, data_dir=data_dir),
+                progress=progress,
             )
-            folder.finish(record)
+        record = RunRecord(
+            schema_version=SCHEMA_VERSION,
+            model=info,
+            run=RunInfo(
+                name=run_name(identity),
+                seed=identity["seed"],
+                plan_hash=plan_hash(identity),
+                tasks=identity["tasks"],
+            ),
+            results=tuple(results),
+            volatile={
+                "folder": str(path),
+                "created": folder.created,
+                "seconds": round(time.monotonic() - started, 3),
+                "threads": folder.threads,
+                "device": device,
+                "batches": folder.batches,
+                "versions": versions(),
+                "hardware": hardware(),
+            },
+        )
+        folder.finish(record)
     return record
 
 
@@ -185,35 +218,8 @@ def _hand_in_judges(ready: Ready, subject: Model, *, dtype: str) -> None:
             entry.task.use_judge(ready.judges[entry.name](load))
 
 
-def _record(
-    ready: Ready,
-    model: Model,
-    identity: Mapping[str, Any],
-    results: Sequence[Result],
-    *,
-    volatile: Mapping[str, Any],
-) -> RunRecord:
-    return RunRecord(
-        schema_version=SCHEMA_VERSION,
-        model=ModelInfo(
-            name=model.name,
-            spec=ready.subject.spec,
-            fingerprint=model.fingerprint,
-            facts=dict(model.describe()),
-        ),
-        run=RunInfo(
-            name=run_name(identity),
-            seed=identity["seed"],
-            plan_hash=plan_hash(identity),
-            tasks=identity["tasks"],
-        ),
-        results=tuple(results),
-        volatile=volatile,
-    )
-
-
 @contextmanager
-def _stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[None]:
     """Make Ctrl-C and SIGTERM end the run in order: what is committed stays, the lock is free."""
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -39,6 +39,14 @@ def write_renamed(path: Path, data: bytes) -> None:
         raise
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file that never changes, or a copy where links cannot be had."""
+    try:
+        os.link(source, target)
+    except OSError:
+        write_renamed(target, source.read_bytes())
+
+
 def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:

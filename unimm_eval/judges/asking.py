@@ -1,6 +1,6 @@
 """From questions to verdicts: an answer that cannot be read is asked for again, then unscored."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +16,7 @@ class Verdict(Generic[T]):
     `asked` are the logs of all answers that were read for it, the last one last.
     """
 
-    key: Hashable
+    key: Any
     value: T | None = None
     reason: str = ""
     outage: bool = False
@@ -37,7 +37,7 @@ def verdicts(
     help. Only the text of an answer is read, so nothing that a picture or a prompt says reaches
     `parse` but through what the judge writes.
     """
-    before: dict[Hashable, tuple[Mapping[str, Any], ...]] = {}
+    before: dict[Any, tuple[Mapping[str, Any], ...]] = {}
     asked = list(questions)
     for left in reversed(range(tries if judge.varies else 1)):
         by_key = {question.key: question for question in asked}

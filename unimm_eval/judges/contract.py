@@ -1,6 +1,6 @@
 """A judge: questions in, answers out, in the order in which they come."""
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -16,7 +16,7 @@ class Question:
     the instruction that the conversation begins with.
     """
 
-    key: Hashable
+    key: Any
     parts: tuple[str | Picture, ...]
     system: str = ""
     max_new_tokens: int = 64
@@ -31,7 +31,7 @@ class Answer:
     keys.
     """
 
-    key: Hashable
+    key: Any
     text: str | None = None
     error: str = ""
     outage: bool = False

@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -43,6 +44,7 @@ _OPENAI_HOST = "api.openai.com"
 _SPEC = re.compile(r"openai:(?P<model>.+?)@(?P<url>https?://.+)")
 _PICTURE_TOKENS = 1000  # a guess for the pace, corrected by what the server reports
 _PROBE = "Answer with the word yes."
+_PROBE_TRIES = 4  # a few seconds: somebody waits for the answer
 
 
 class OpenAIJudge:
@@ -86,7 +88,8 @@ class OpenAIJudge:
         Raises UserError, or IncompleteError when the server does not answer.
         """
         question = Question(key="probe", parts=(_PROBE,), max_new_tokens=16)
-        with self._session() as session:
+        hasty = replace(self._patience, tries=min(self._patience.tries, _PROBE_TRIES))
+        with self._session(patience=hasty) as session:
             try:
                 response = session.ask(self._body(question)[0], tokens=32)
             except OutageError as error:
@@ -124,14 +127,14 @@ class OpenAIJudge:
                 session.stop.set()
                 pool.shutdown(cancel_futures=True)
 
-    def _session(self, *, expected: str | None = None) -> "Session":
+    def _session(self, *, expected: str | None = None, patience: Patience | None = None) -> Session:
         return Session(
             url=f"{self._url}/chat/completions",
             name=self._asked_for,
             key=self._key,
             expected=expected,
             settings=self._settings,
-            patience=self._patience,
+            patience=patience or self._patience,
         )
 
     def _answer(self, question: Question, session: "Session") -> Answer:
