@@ -11,13 +11,19 @@ again replaces.
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from unimm_eval.api import Output, Sample, Score, UserError, encode_png
-from unimm_eval.engine.files import explained, no_room, not_writable, sync_folder
+from unimm_eval.engine.files import (
+    explained,
+    link_or_copy,
+    no_room,
+    not_writable,
+    sync_folder,
+)
 from unimm_eval.engine.media import MediaStore
 
 FILE = "store.sqlite"
@@ -106,6 +112,24 @@ class Store:
     def close(self) -> None:
         """Let others use the folder. What was committed is safe with or without it."""
         self._db.close()
+
+    def copy_to(self, folder: Path) -> None:
+        """A copy of everything that is committed, in a folder without a store: whole or absent.
+
+        Pictures are linked where the file system can, for they never change.
+        """
+        with explained(folder):
+            for source in self.media.folder.glob("*/*.png"):
+                target = folder / "media" / source.parent.name / source.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not target.exists():
+                    link_or_copy(source, target)
+        temporary = folder / f".{FILE}.tmp"
+        temporary.unlink(missing_ok=True)
+        with self._explained(), closing(sqlite3.connect(temporary)) as copy:
+            self._db.backup(copy)
+        with explained(folder):
+            temporary.replace(folder / FILE)
 
     def set_samples(self, task: str, samples: Sequence[Sample]) -> None:
         """Keep the samples of a task, so that the folder can be read without the data."""
