@@ -1,5 +1,6 @@
 """A file server on loopback that can drop, refuse ranges, fail and lie."""
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ class Files:
     files: dict[str, bytes]
     ways: list[str] = field(default_factory=list)
     ranges: list[str | None] = field(default_factory=list)
+    etags: bool = False
     url: str = ""
 
 
@@ -31,12 +33,16 @@ def serving(state: Files) -> Iterator[Files]:
             if way.isdecimal() or data is None:
                 self.send_error(int(way) if way.isdecimal() else 404)
                 return
-            start = int(asked[6:-1]) if asked and way != "norange" else 0
+            tag = f'"{hashlib.sha1(data, usedforsecurity=False).hexdigest()}"'
+            changed = self.headers.get("If-Range", tag) != tag
+            start = int(asked[6:-1]) if asked and way != "norange" and not changed else 0
             if asked and start >= len(data):
                 self.send_error(416)
                 return
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(data) - start))
+            if state.etags:
+                self.send_header("ETag", tag)
             self.end_headers()
             body = data[start:]
             if way.startswith("drop:"):

@@ -144,3 +144,23 @@ def test_without_a_pin_the_first_fetch_is_trusted_and_remembered(server, tmp_pat
     path.write_bytes(b"something else")
     with pytest.raises(UserError, match="instead of"):
         verify(file, tmp_path)
+
+
+def test_without_a_pin_the_etag_says_whether_to_go_on(server, tmp_path):
+    file = pinned(server, sha256=None, size=None)
+    server.ways = ["drop:1000"]
+    fetch([file], tmp_path / "none", watch=quiet)
+    assert server.ranges == [None, None]  # nothing says that it is the same file
+    server.etags, server.ranges, server.ways = True, [], ["drop:1000", "drop:1000", "drop:1000"]
+    with pytest.raises(UserError, match="could not be fetched"):
+        fetch([file], tmp_path / "same", watch=quiet)
+    (path,) = fetch([file], tmp_path / "same", watch=quiet)
+    assert server.ranges == [None, "bytes=1000-", "bytes=2000-", "bytes=3000-"]
+    assert path.read_bytes() == DATA
+    assert {entry.name for entry in path.parent.iterdir()} == {"a.json", "a.json.sha256"}
+    server.ways = ["drop:1000"] * 3
+    with pytest.raises(UserError, match="could not be fetched"):
+        fetch([file], tmp_path / "other", watch=quiet)
+    server.files["/a.json"] = DATA[::-1]
+    (path,) = fetch([file], tmp_path / "other", watch=quiet)
+    assert path.read_bytes() == DATA[::-1]

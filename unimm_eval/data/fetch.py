@@ -2,8 +2,9 @@
 
 A file is written to a hidden `.part` beside its place and renamed when it is the pinned one, so
 whoever looks sees the right file or none. A `.part` that an interruption left is gone on with by an
-HTTP range when the content is pinned; without a pin nothing says that both halves are of one file,
-so it is begun anew. Proxies are taken from the environment (HTTPS_PROXY, NO_PROXY), as httpx does.
+HTTP range when the content is pinned, or when the server says by its ETag that it still has the
+same file; else nothing says that both halves are of one file, and it is begun anew. Proxies are
+taken from the environment (HTTPS_PROXY, NO_PROXY), as httpx does.
 """
 
 import os
@@ -67,8 +68,6 @@ def _fetch_one(file: DataFile, folder: Path, *, client: "httpx.Client", watch: F
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    if not (file.sha256 or file.git_blob):
-        part.unlink(missing_ok=True)
     _download(file, part, client=client, watch=watch)
     size = part.stat().st_size
     if file.size not in (None, size):
@@ -80,6 +79,12 @@ def _fetch_one(file: DataFile, folder: Path, *, client: "httpx.Client", watch: F
     if not (file.sha256 or file.git_blob) and not file.record(folder).exists():
         file.record(folder).write_text(f"{sha256_file(part)}  {path.name}\n", encoding="ascii")
     part.replace(path)
+    _tag_of(part).unlink(missing_ok=True)
+
+
+def _tag_of(part: Path) -> Path:
+    """Where the ETag of a part stands."""
+    return part.with_name(f"{part.name}.etag")
 
 
 def _download(file: DataFile, part: Path, *, client: "httpx.Client", watch: Fetching) -> None:
@@ -104,7 +109,14 @@ def _stream(file: DataFile, part: Path, *, client: "httpx.Client", watch: Fetchi
     here = part.stat().st_size if part.exists() else 0
     if file.size is not None and here >= file.size:
         here = 0  # whole but not renamed, or wrong: the hash of a new one will tell
-    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={here}-"} if here else {})}
+    headers = {"Accept-Encoding": "identity"}
+    tag = _tag_of(part)
+    if here and tag.exists():
+        headers["If-Range"] = tag.read_text(encoding="ascii")
+    elif not (file.sha256 or file.git_blob):
+        here = 0
+    if here:
+        headers["Range"] = f"bytes={here}-"
     with client.stream("GET", file.url, headers=headers) as answer:
         if here and answer.status_code == 416:  # nothing is left of it
             part.unlink()
@@ -114,6 +126,8 @@ def _stream(file: DataFile, part: Path, *, client: "httpx.Client", watch: Fetchi
         done = here if goes_on else 0
         length = answer.headers.get("Content-Length")
         total = done + int(length) if length else file.size
+        if not goes_on:
+            _keep_tag(answer.headers.get("ETag", ""), tag)
         with part.open("ab" if goes_on else "wb") as target:
             for chunk in answer.iter_raw():
                 target.write(chunk)
@@ -124,3 +138,11 @@ def _stream(file: DataFile, part: Path, *, client: "httpx.Client", watch: Fetchi
             target.flush()
             os.fsync(target.fileno())
     return None
+
+
+def _keep_tag(value: str, path: Path) -> None:
+    """Remember a strong ETag; a weak one does not promise equal bytes."""
+    if value.startswith('"') and value.isascii():
+        path.write_text(value, encoding="ascii")
+    else:
+        path.unlink(missing_ok=True)
