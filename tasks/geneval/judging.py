@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unimm_eval.api import Output, PictureError, Sample, Score
+from unimm_eval.api import IncompleteError, Output, PictureError, Sample, Score
 from unimm_eval.judges import clip_colors
 from unimm_eval.judges.clip_colors import ClipColors, masked_crop
 from unimm_eval.judges.mask2former import DetectedObject, Mask2Former, Variant
@@ -122,7 +122,16 @@ def scores(
 def _judged(
     batch: Sequence[tuple[Sample, Output, np.ndarray]], judge: PictureJudge
 ) -> Iterator[Score]:
-    found = judge.verdicts([row[2] for row in batch], [row[0].inputs for row in batch])
+    import torch
+
+    try:
+        found = judge.verdicts([row[2] for row in batch], [row[0].inputs for row in batch])
+    except torch.OutOfMemoryError as error:
+        raise IncompleteError(
+            f"{len(batch)} pictures at once do not fit into the memory of the judge's device.",
+            fix="--set geneval.judge_batch_size=1 looks at one at a time, --set "
+            "geneval.judge_device=cpu elsewhere; the run goes on where it stopped.",
+        ) from error
     for (_, output, _), verdict in zip(batch, found, strict=True):
         yield Score(
             sample_id=output.sample_id,

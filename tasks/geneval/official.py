@@ -26,6 +26,7 @@ from unimm_eval.api import (
 )
 from unimm_eval.judges import clip_colors
 from unimm_eval.judges.mask2former import VARIANTS, Variant, check_config
+from unimm_eval.judges.weights import resolve_device
 from unimm_eval.tasks.geneval.aggregate import summary
 from unimm_eval.tasks.geneval.drawing import draw
 from unimm_eval.tasks.geneval.judging import PictureJudge, scores
@@ -34,7 +35,8 @@ from unimm_eval.tasks.geneval.prompts import TAGS, Metadata, difference, metadat
 
 class GenEvalConfig(TaskConfig):
     detector: Literal["mask2former-official", "mask2former-hf"] = Field(
-        "mask2former-official", description="which weights look at the pictures; never mixed"
+        "mask2former-official",
+        description="which weights look at the pictures; mask2former-official is unverified",
     )
     images_per_prompt: int = Field(4, ge=1, description="pictures of each prompt")
     num_inference_steps: int = Field(25, ge=1, description="solver steps of each picture")
@@ -79,7 +81,8 @@ class GenEval(Task):
     def check(self) -> None:
         """Raise one UserError naming everything that is missing or wrong: prompts, weights."""
         problems: list[UserError] = []
-        for step in (self._check_prompts, self._check_detector, self._check_colors):
+        checks = (self._check_prompts, self._check_detector, self._check_colors, self._check_device)
+        for step in checks:
             try:
                 step()
             except UserError as error:
@@ -98,6 +101,10 @@ class GenEval(Task):
 
     def _check_colors(self) -> None:
         clip_colors.WEIGHTS.find(self.data_dir)
+
+    def _check_device(self) -> None:
+        if self.config.judge_device != "auto":
+            resolve_device(self.config.judge_device)
 
     @cached_property
     def _judge_identity(self) -> str:

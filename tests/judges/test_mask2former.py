@@ -13,6 +13,7 @@ from unimm_eval.judges.mask2former import (
     COCO_CLASSES,
     VARIANTS,
     Mask2Former,
+    check_config,
     full_float32,
     prepare,
     resized,
@@ -141,6 +142,10 @@ def test_another_order_of_classes_is_refused(tmp_path):
     path.write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"bicycle, person, car, …\) instead of COCO's 80"):
         Mask2Former.load(tmp_path, device="cpu")
+    config["id2label"]["0"], config["id2label"]["1"] = "person", "bicycle"
+    config["id2label"] |= {"3": "motorbike", "57": "sofa", "58": "pottedplant", "62": "tvmonitor"}
+    path.write_text(json.dumps(config))
+    check_config(tmp_path)  # the hub's spelling
     path.write_text("{")
     with pytest.raises(UserError, match="not the configuration of a detector"):
         Mask2Former.load(tmp_path, device="cpu")

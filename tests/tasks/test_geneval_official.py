@@ -13,7 +13,7 @@ from PIL import Image
 from tiny_judges import save_clip, save_mask2former
 
 from unimm_eval import evaluate
-from unimm_eval.api import Item, Output, Picture, Score, UserError
+from unimm_eval.api import IncompleteError, Item, Output, Picture, Score, UserError
 from unimm_eval.judges.mask2former import COCO_CLASSES
 from unimm_eval.tasks.geneval import TAGS, judging
 from unimm_eval.tasks.geneval.prompts import FILE, OBJECT_NAMES, difference, generate
@@ -279,6 +279,24 @@ def test_references_are_metrics_of_the_card(make_task):
         by_model.setdefault(row.model, {})[row.metric] = row.value
     for values in by_model.values():  # the published overall is the mean of the published tags
         assert values["overall"] == pytest.approx(sum(values[tag] for tag in TAGS) / 6, abs=0.011)
+
+
+def test_a_judge_without_room_or_place_is_told(make_task, weights, tmp_path):
+    import torch
+
+    class Full:
+        def verdicts(self, pictures, metadata):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    sample = next(iter(make_task("geneval").samples()))
+    output = Output(sample_id=sample.id, media={"picture": Unread((8, 8))})
+    with pytest.raises(IncompleteError, match="1 pictures at once") as caught:
+        list(judging.scores([sample], [output], Full(), batch_size=8))
+    assert "judge_batch_size=1" in caught.value.fix
+    shutil.copytree(weights, tmp_path, dirs_exist_ok=True)
+    make_task("geneval", judge_device="cpu").check()
+    with pytest.raises(UserError, match="no device 'toaster'"):
+        make_task("geneval", judge_device="toaster").check()
 
 
 class Unread:

@@ -63,22 +63,8 @@ class ClipColors:
         says another architecture than ViT-L/14. Raises UserError when that is without QuickGELU or
         the weights do not fit."""
         import open_clip
-        from safetensors import SafetensorError
 
-        weights = folder / WEIGHTS.files[0]
-        if (folder / "open_clip_config.json").is_file():
-            _check_quick_gelu(folder / "open_clip_config.json")
-            name, pretrained = f"local-dir:{folder}", None
-        else:
-            name, pretrained = ARCHITECTURE, str(weights)
-        try:
-            model = open_clip.create_model(name, pretrained=pretrained)
-        except (RuntimeError, ValueError, OSError, SafetensorError) as error:
-            raise UserError(
-                f"{weights} cannot be loaded as {ARCHITECTURE}: {error}",
-                fix="Fetch the weights again.",
-            ) from error
-        return cls(model, open_clip.get_tokenizer(ARCHITECTURE), device=device)
+        return cls(load_clip(folder), open_clip.get_tokenizer(ARCHITECTURE), device=device)
 
     def classify(self, crops: Sequence[tuple[str, np.ndarray]]) -> list[str]:
         """The colour of each (class name, uint8 [height, width, 3] crop)."""
@@ -112,6 +98,26 @@ class ClipColors:
 
         kind = torch.device(self._device).type
         return torch.autocast(kind, dtype=torch.float16, enabled=kind == "cuda")
+
+
+def load_clip(folder: Path) -> Any:
+    """The network, on the CPU, as `ClipColors.load` says. Raises UserError."""
+    import open_clip
+    from safetensors import SafetensorError
+
+    weights = folder / WEIGHTS.files[0]
+    if (folder / "open_clip_config.json").is_file():
+        _check_quick_gelu(folder / "open_clip_config.json")
+        name, pretrained = f"local-dir:{folder}", None
+    else:
+        name, pretrained = ARCHITECTURE, str(weights)
+    try:
+        return open_clip.create_model(name, pretrained=pretrained)
+    except (RuntimeError, ValueError, OSError, SafetensorError) as error:
+        raise UserError(
+            f"{weights} cannot be loaded as {ARCHITECTURE}: {error}",
+            fix="Fetch the weights again.",
+        ) from error
 
 
 def masked_crop(

@@ -54,6 +54,14 @@ COCO_CLASSES = (
 )
 # fmt: on
 """In the order of the class logits."""
+_OTHER_NAMES = {
+    "motorbike": "motorcycle",
+    "aeroplane": "airplane",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+    "hairdryer": "hairdrier",
+}
+"""Names in the hub's list of these classes → COCO's, both without spaces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +131,10 @@ class Mask2Former:
         from transformers import Mask2FormerForUniversalSegmentation
 
         check_config(folder)
+        read: Any = Mask2FormerForUniversalSegmentation.from_pretrained
         try:
             with _quiet():
-                model, report = Mask2FormerForUniversalSegmentation.from_pretrained(
+                model, report = read(
                     folder,
                     local_files_only=True,
                     use_safetensors=True,
@@ -185,12 +194,18 @@ def check_config(folder: Path) -> None:
             f"{path} is not the configuration of a detector ({type(error).__name__}: {error}).",
             fix="Fetch or convert the weights again.",
         ) from error
-    if tuple(labels) != COCO_CLASSES:
+    if [_plain(str(label)) for label in labels] != [_plain(name) for name in COCO_CLASSES]:
         raise UserError(
             f"{path} tells of {len(labels)} classes ({', '.join(map(str, labels[:3]))}, …) instead "
             f"of COCO's {len(COCO_CLASSES)} in their order.",
             fix="Use the checkpoint for instances of COCO.",
         )
+
+
+def _plain(label: str) -> str:
+    """Without spaces, and as COCO calls what other lists have other names for."""
+    joined = label.replace(" ", "").lower()
+    return _OTHER_NAMES.get(joined, joined)
 
 
 def _is_idle(name: str) -> bool:

@@ -198,15 +198,15 @@ def official_config() -> Any:
     before any layer, as one of ten)."""
     from transformers import Mask2FormerConfig, SwinConfig
 
-    backbone = SwinConfig(
-        embed_dim=96,
-        depths=[2, 2, 18, 2],
-        num_heads=[3, 6, 12, 24],
-        window_size=7,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
+    swin: dict[str, Any] = {
+        "embed_dim": 96,
+        "depths": [2, 2, 18, 2],
+        "num_heads": [3, 6, 12, 24],
+        "window_size": 7,
+        "out_features": ["stage1", "stage2", "stage3", "stage4"],
+    }
     return Mask2FormerConfig(
-        backbone_config=backbone,
+        backbone_config=SwinConfig(**swin),
         feature_size=256,
         mask_feature_size=256,
         hidden_dim=256,

@@ -55,9 +55,15 @@ class Weights:
 
 
 def resolve_device(device: str) -> str:
-    """`auto` is the first CUDA device, else the CPU."""
+    """`auto` is the first CUDA device, else the CPU. Raises UserError for one that is not there."""
     import torch
 
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts that it has it
+        raise UserError(
+            f"There is no device {device!r} for a judge: {error}", fix="Use auto, cpu or cuda:0."
+        ) from error
+    return device
