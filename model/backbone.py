@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from unimm_eval.model.attention import Attention, AttentionContext
 from unimm_eval.model.config import ModelConfig
 from unimm_eval.model.feedforward import MixtureOfExperts, Routing, build_feed_forward
-from unimm_eval.model.modality import Modalities, apply, build
+from unimm_eval.model.modality import Modalities, PerModality, apply, build
 
 
 def build_norm(config: ModelConfig) -> nn.Module:
@@ -52,6 +52,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         self.norm = build_norm(config)
+        self.apart = any(isinstance(module, PerModality) for module in self.modules())
 
     def forward(
         self,
@@ -61,7 +62,8 @@ class Backbone(nn.Module):
         routing: Routing | None = None,
     ) -> Tensor:
         """Normed hidden states [B, S, D]. `modality_BS` is 0 for text and 1 for image tokens."""
-        modalities = Modalities(of_N=modality_BS.flatten())
+        modality_N = modality_BS.flatten()
+        modalities = Modalities.apart(modality_N) if self.apart else Modalities(of_N=modality_N)
         for block in self.blocks:
             x_BSD = block(x_BSD, context, modalities, routing)
         return apply(self.norm, x_BSD, modalities)

@@ -69,7 +69,8 @@ class Visible:
         Equal to what `create_block_mask` finds by looking at all S·K pairs. Since each query lies
         in its own interval, the intervals of neighbouring queries leave no gap between them: the
         keys that a block of queries sees reach from their least `first` to their greatest `last`,
-        and the keys that all of them see from the greatest `first` to the least `last`.
+        and the keys that all of them see from the greatest `first` to the least `last`. The lists
+        for the backward pass are given, too: `from_kv_blocks` would take several times as long.
         """
         from torch.nn.attention.flex_attention import BlockMask
 
@@ -88,12 +89,16 @@ class Visible:
         def mask_mod(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
             return (k >= first_BS[b, q]) & (k <= last_BS[b, q])
 
-        return BlockMask.from_kv_blocks(
-            *_ordered(seen_BIJ & ~full_BIJ),
-            *_ordered(full_BIJ),
-            BLOCK_SIZE=block_size,
-            mask_mod=mask_mod,
+        parts = {"": seen_BIJ & ~full_BIJ, "full_": full_BIJ}
+        lists: dict[str, Any] = {}
+        for part, blocks_BIJ in parts.items():
+            for axis, blocks in (("kv", blocks_BIJ), ("q", blocks_BIJ.mT)):
+                lists[f"{part}{axis}_num_blocks"], lists[f"{part}{axis}_indices"] = _ordered(blocks)
+        return BlockMask(
             seq_lengths=(length, length),
+            BLOCK_SIZE=(block_size, block_size),
+            mask_mod=mask_mod,
+            **lists,
         )
 
     def mask(self, backend: AttentionBackend, *, dtype: torch.dtype) -> "Mask":
@@ -108,8 +113,9 @@ class Visible:
 def _ordered(blocks_BIJ: Tensor) -> tuple[Tensor, Tensor]:
     """How many blocks each row of blocks has, int32 [B, 1, I], and which, they first, int32
     [B, 1, I, J]."""
-    index_BIJ = blocks_BIJ.int().argsort(dim=-1, descending=True, stable=True)
-    return blocks_BIJ.sum(-1, dtype=torch.int32)[:, None], index_BIJ.int()[:, None]
+    blocks_B1IJ = blocks_BIJ.to(torch.int32, memory_format=torch.contiguous_format)[:, None]
+    index_B1IJ = blocks_B1IJ.argsort(dim=-1, descending=True, stable=True)
+    return blocks_B1IJ.sum(-1, dtype=torch.int32), index_B1IJ.int()
 
 
 @cache

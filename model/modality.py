@@ -5,7 +5,6 @@ Shapes: N tokens, D features.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import torch
@@ -18,29 +17,29 @@ TEXT, IMAGE = 0, 1
 class Modalities:
     """The modality of every token of one forward pass (`of_N`, TEXT or IMAGE).
 
-    How to set the tokens of a modality apart is found when first asked for, once for all layers: it
-    is the only place that waits for the device.
+    `apart` also finds `order_N`, the indices of text tokens and then of picture tokens, and how
+    many there are of each. That waits for the device, so it is done once for all layers.
     """
 
     of_N: Tensor
+    order_N: Tensor | None = None
+    counts: tuple[int, ...] = ()
 
-    @cached_property
-    def _order_N(self) -> Tensor:
-        """Indices of the text tokens, then of the picture tokens."""
-        return self.of_N.argsort(stable=True)
-
-    @cached_property
-    def _sizes(self) -> list[int]:
-        return torch.bincount(self.of_N, minlength=2).tolist()
+    @classmethod
+    def apart(cls, of_N: Tensor) -> "Modalities":
+        counts = torch.bincount(of_N, minlength=2).tolist()
+        return cls(of_N=of_N, order_N=of_N.argsort(stable=True), counts=tuple(counts))
 
     def split(self, x_ND: Tensor) -> tuple[Tensor, ...]:
         """The rows of text and those of pictures; either may be none."""
-        return x_ND.index_select(0, self._order_N).split(self._sizes)
+        assert self.order_N is not None
+        return x_ND.index_select(0, self.order_N).split(self.counts)
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """What `split` took apart, every row back in its place."""
+        assert self.order_N is not None
         x_ND = torch.cat(list(parts))
-        return torch.empty_like(x_ND).index_copy_(0, self._order_N, x_ND)
+        return torch.empty_like(x_ND).index_copy_(0, self.order_N, x_ND)
 
 
 class PerModality(nn.Module):

@@ -29,7 +29,7 @@ def mixed_batch(config):
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 1), min_size=1, max_size=30))
 def test_what_is_split_is_joined_in_its_place(kinds):
-    modalities = Modalities(of_N=torch.tensor(kinds))
+    modalities = Modalities.apart(torch.tensor(kinds))
     x = torch.arange(len(kinds) * 3.0).view(-1, 3)
     parts = modalities.split(x)
     for kind, part in enumerate(parts):
