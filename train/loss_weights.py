@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from unimm_eval.train.recipe import Recipe
+from unimm_eval.train.recipe import Recipe, Stage
 
 _CENTRE = "loss_weights/centre"
 
@@ -17,7 +17,7 @@ _CENTRE = "loss_weights/centre"
 class LossWeights(Protocol):
     """Weights of a step from its losses; the losses are means over the batch of all ranks."""
 
-    def step(self, *, text: float, flow: float) -> tuple[float, float]:
+    def step(self, *, text: float, flow: float, stage: Stage) -> tuple[float, float]:
         """(w_LM, w_flow); constants to the gradient. Called once a step, in order."""
 
     def state(self) -> dict[str, Tensor]:
@@ -28,13 +28,13 @@ class LossWeights(Protocol):
 
 
 class FixedWeights:
-    """λ_LM and λ_flow of eq. 3."""
+    """λ_LM and λ_flow of eq. 3; a stage may have a λ_flow of its own."""
 
     def __init__(self, *, text: float, flow: float) -> None:
         self.text, self.flow = text, flow
 
-    def step(self, *, text: float, flow: float) -> tuple[float, float]:
-        return self.text, self.flow
+    def step(self, *, text: float, flow: float, stage: Stage) -> tuple[float, float]:
+        return self.text, self.flow if stage.flow_weight is None else stage.flow_weight
 
     def state(self) -> dict[str, Tensor]:
         return {}
@@ -58,7 +58,7 @@ class CenteredWeights:
         self.alpha, self.momentum = alpha, momentum
         self.centre: float | None = None
 
-    def step(self, *, text: float, flow: float) -> tuple[float, float]:
+    def step(self, *, text: float, flow: float, stage: Stage) -> tuple[float, float]:
         if text > 0 and flow > 0:
             current = self.alpha * flow + (1 - self.alpha) * text
             if self.centre is None:

@@ -184,7 +184,9 @@ class Pretraining:
                 f"flow {float(means[1])})",
                 fix="Lower the learning rate, or continue from an earlier state.",
             )
-        text_weight, flow_weight = self.weights.step(text=float(means[0]), flow=float(means[1]))
+        text_weight, flow_weight = self.weights.step(
+            text=float(means[0]), flow=float(means[1]), stage=recipe.stages[recipe.stage(self.step)]
+        )
         total = text_weight * text + flow_weight * flow + recipe.balance_weight * losses.balance
         total.backward()
         rate = learning_rate(self.step, steps=recipe.steps, recipe=recipe.optimizer)

@@ -66,6 +66,9 @@ class Stage(_Strict):
     answer_weight: float = Field(
         1.0, gt=0, description="of an answer's token in the mean over text tokens"
     )
+    flow_weight: float | None = Field(
+        None, gt=0, description="λ_flow of eq. 3 in this stage, where it is not the recipe's"
+    )
     families: dict[str, float] | None = Field(
         None,
         description="how often a chat begins with a question of a family; 1 where not named",
@@ -171,7 +174,8 @@ class Recipe(_Strict):
             raise ValueError(f"length {self.length} is more than max_length {config.max_length}")
         if self.optimizer.warmup_steps + self.optimizer.decay_steps > self.steps:
             raise ValueError("warmup_steps and decay_steps are more than steps")
-        if self.centering is not None and (self.text_weight, self.flow_weight) != (1.0, 3.0):
+        fixed = [self.text_weight, self.flow_weight, *(s.flow_weight for s in self.stages)]
+        if self.centering is not None and fixed != [1.0, 3.0] + [None] * len(self.stages):
             raise ValueError("text_weight and flow_weight mean nothing with centering; leave one")
         clean = self.context_noise == "clean" and self.clean_share == 1.0
         if config.understanding_channels and not clean:

@@ -8,14 +8,24 @@ from unimm_eval.train.log import read_log
 from unimm_eval.train.loss_weights import CenteredWeights, FixedWeights, loss_weights
 from unimm_eval.train.pretrain import Pretraining
 
+STAGE = small_recipe().stages[0]
 LOSSES = [(6.0, 1.0), (5.0, 0.8), (4.5, 0.5), (4.4, 0.9)]
 
 
 def test_the_default_is_one_and_three():
     weights = loss_weights(small_recipe())
     assert isinstance(weights, FixedWeights)
-    assert weights.step(text=5.0, flow=0.1) == (1.0, 3.0)
+    assert weights.step(text=5.0, flow=0.1, stage=STAGE) == (1.0, 3.0)
     assert weights.state() == {}
+
+
+def test_a_stage_may_weigh_flow_by_itself():
+    weights = loss_weights(small_recipe())
+    later = STAGE.model_copy(update={"flow_weight": 10.0})
+    assert weights.step(text=5.0, flow=0.1, stage=later) == (1.0, 10.0)
+    with pytest.raises(ValueError, match="centering"):
+        stage = {"from_step": 0, "mixture": {"text": 1.0}, "flow_weight": 10.0}
+        small_recipe(stages=[stage], centering={"alpha": 0.5})
 
 
 @pytest.mark.parametrize(("alpha", "momentum"), [(0.5, 0.9), (0.0, 0.99), (1.0, 0.0)])
@@ -25,7 +35,7 @@ def test_weights_are_the_running_centre_over_each_loss(alpha, momentum):
     for text, flow in LOSSES:
         current = alpha * flow + (1 - alpha) * text
         centre = current if centre is None else momentum * centre + (1 - momentum) * current
-        w_text, w_flow = weights.step(text=text, flow=flow)
+        w_text, w_flow = weights.step(text=text, flow=flow, stage=STAGE)
         assert (w_text, w_flow) == (centre / text, centre / flow)
         assert w_text * text == pytest.approx(w_flow * flow)
 
@@ -38,13 +48,13 @@ def test_a_batch_without_a_modality_leaves_the_centre_alone(batch, expected):
     is one."""
     text, flow = batch
     begun, fresh = (CenteredWeights(alpha=0.3, momentum=0.9) for _ in range(2))
-    begun.step(text=6.0, flow=1.0)
+    begun.step(text=6.0, flow=1.0, stage=STAGE)
     before = begun.centre
     assert before == pytest.approx(0.3 * 1.0 + 0.7 * 6.0)
-    w_text, w_flow = begun.step(text=text, flow=flow)
+    w_text, w_flow = begun.step(text=text, flow=flow, stage=STAGE)
     assert (w_text * text, w_flow * flow) == pytest.approx(tuple(before * e for e in expected))
     assert begun.centre == before
-    assert fresh.step(text=text, flow=flow) == pytest.approx(expected)
+    assert fresh.step(text=text, flow=flow, stage=STAGE) == pytest.approx(expected)
     assert fresh.centre is None
     assert fresh.state() == {}
 
@@ -52,11 +62,11 @@ def test_a_batch_without_a_modality_leaves_the_centre_alone(batch, expected):
 def test_a_saved_centre_goes_on_exactly():
     first = CenteredWeights(alpha=0.3, momentum=0.9)
     for text, flow in LOSSES[:2]:
-        first.step(text=text, flow=flow)
+        first.step(text=text, flow=flow, stage=STAGE)
     second = CenteredWeights(alpha=0.3, momentum=0.9)
     second.load_state(first.state())
     for text, flow in LOSSES[2:]:
-        assert second.step(text=text, flow=flow) == first.step(text=text, flow=flow)
+        assert second.step(text=text, flow=flow, stage=STAGE) == first.step(text=text, flow=flow)
 
 
 def test_a_centred_run_is_logged_and_resumes_exactly(tmp_path):
