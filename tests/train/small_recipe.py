@@ -12,5 +12,6 @@ def small_recipe(**changes) -> Recipe:
     values["model"].update(dim=32, num_layers=2, num_heads=2, num_kv_heads=1, head_dim=16)
     values["model"].update(expert_dim=16, time_dim=16)
     values["optimizer"].update(warmup_steps=2, decay_steps=3)
+    values["stages"] = values["stages"][:1]
     values.update(name="small", steps=8, rows=4, dtype="float32", save_every=3)
     return Recipe(**{**values, **changes})

@@ -23,8 +23,8 @@ def test_a_stage_may_weigh_flow_by_itself():
     weights = loss_weights(small_recipe())
     later = STAGE.model_copy(update={"flow_weight": 10.0})
     assert weights.step(text=5.0, flow=0.1, stage=later) == (1.0, 10.0)
+    stage = {"from_step": 0, "mixture": {"text": 1.0}, "flow_weight": 10.0}
     with pytest.raises(ValueError, match="centering"):
-        stage = {"from_step": 0, "mixture": {"text": 1.0}, "flow_weight": 10.0}
         small_recipe(stages=[stage], centering={"alpha": 0.5})
 
 
