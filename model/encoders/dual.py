@@ -24,9 +24,6 @@ class Dual(Encoder):
     generating: Encoder
 
     def __post_init__(self) -> None:
-        for part in (self.understanding, self.generating):
-            if part.kind == self.kind:
-                raise ValueError("a dual encoder is of two single ones")
         if self.understanding.grid != self.generating.grid:
             raise ValueError(
                 f"both encoders must give as many tokens, but {self.understanding.kind} gives "

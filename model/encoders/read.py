@@ -36,8 +36,8 @@ def encoder_from_json(values: dict[str, Any]) -> Encoder:
             values[name] = Weights.from_json(values[name])
     for name in ("understanding", "generating"):
         if name in values:
-            if not isinstance(values[name], dict):
-                raise ValueError(f"{name} must be a table of fields, not {values[name]!r}")
+            if not isinstance(values[name], dict) or values[name].get("kind") == kind:
+                raise ValueError(f"{name} must be the table of fields of a single encoder")
             values[name] = encoder_from_json(values[name])
     try:
         encoder: Encoder = KINDS[kind](**values)

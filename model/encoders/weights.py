@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -85,10 +86,7 @@ class Weights:
 
     def folder(self) -> Path:
         """The folder with config.json and safetensors. Raises MissingWeights."""
-        folder = Path(self.source).expanduser()
-        if not folder.is_dir():
-            folder = self._cached()
-        folder = folder / self.subfolder
+        folder = (Path(self.source) if self._is_folder else self._cached()) / self.subfolder
         if not (folder / "config.json").is_file():
             raise MissingWeights(f"{folder}: there is no config.json.", fix=self._fix())
         if not any(folder.glob("*.safetensors")):
@@ -120,9 +118,12 @@ class Weights:
                 f"{self.source}: other weights than the ones that were trained with; their "
                 f"fingerprint is {sha256[:16]}…, not {self.sha256[:16]}…"
             )
-        here = Path(self.source).expanduser().is_dir()
-        revision = self.revision if here else self._cached().name
+        revision = self.revision if self._is_folder else self._cached().name
         return replace(self, sha256=sha256, revision=revision)
+
+    @property
+    def _is_folder(self) -> bool:
+        return os.path.isdir(self.source)  # False for any text that cannot be a path, too
 
     def _cached(self) -> Path:
         """The snapshot in the hub's cache, a folder with the commit's name."""

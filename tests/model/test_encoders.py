@@ -315,6 +315,15 @@ def test_missing_weights_say_what_to_download(tmp_path, monkeypatch, values, rep
         assert "--revision main" in caught.value.fix
 
 
+@pytest.mark.parametrize("source", ["x" * 5000, "~nobody/x", "../x/y", "a/b/c", "a\0b", "/"])
+def test_a_source_that_is_no_place_is_missing_weights(tmp_path, monkeypatch, source):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(MissingWeights):
+        encoder_from_json({"kind": "sd_vae", "weights": source}).check()
+
+
 def test_weights_in_the_hub_s_cache_are_found_and_their_commit_is_pinned(
     root, tmp_path, monkeypatch
 ):
@@ -378,6 +387,7 @@ def test_what_does_not_fit_is_refused_by_name_before_weights_are_read(root, case
         ({"kind": "sd_vae", "picture_size": 250}, "not a multiple of 16"),
         ({"kind": "dual", "understanding": {"kind": "siglip2"}}, "generating"),
         ({"kind": "dual", "understanding": 1, "generating": {"kind": "sd_vae"}}, "understanding"),
+        ({"kind": "dual", "understanding": {"kind": "dual"}}, "single encoder"),
         (
             {
                 "kind": "dual",
