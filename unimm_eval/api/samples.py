@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from unimm_eval.api.pictures import Picture
 
 
@@ -51,7 +53,8 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Numbers for one output. `payload` carries what summaries need besides numbers.
+    """Numbers for one output. `payload` carries what summaries need besides numbers, JSON-able;
+    `arrays` what would be too much as JSON (features of a picture), a few kilobytes each.
 
     A score with `unscored` (the reason) is neither 0 nor in any mean, and is never final: judging
     again replaces it. With `outage` the reason is none of the output's (the judge was down): the
@@ -62,6 +65,7 @@ class Score:
     repeat: int = 0
     values: Mapping[str, float] = field(default_factory=dict)
     payload: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     unscored: str | None = None
     outage: bool = False
 

@@ -115,8 +115,9 @@ class Task(ABC):
     """A benchmark. Subclasses live in `tasks/<name>/` beside their `card.yaml` and `README.md`."""
 
     Config: ClassVar[type[TaskConfig]] = TaskConfig
-    scope: ClassVar[Literal["sample", "set"]] = "sample"
-    """`set`: `judge` must see all outputs at once (probes, FID)."""
+    scope: ClassVar[Literal["sample", "repeats", "set"]] = "sample"
+    """What `judge` must see at once: an output, all outputs of a sample (how far its pictures are
+    apart), or all outputs (probes)."""
     unpinned: ClassVar[frozenset[str]] = frozenset({"limit"})
     """Settings that change no number's meaning (where files lie): not in the protocol hash."""
 

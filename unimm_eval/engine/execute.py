@@ -200,6 +200,8 @@ def judge(entry: PlannedTask, *, store: Store, progress: Progress) -> None:
     samples = {_key(item): item.sample for item in entry.items}
     final = {key for key in keys if key in scores and scores[key].unscored is None}
     whole = entry.task.scope == "set" and len(final) < len(keys)
+    if entry.task.scope == "repeats":
+        final -= _incomplete(keys, final)
     pending = keys if whole else [key for key in keys if key not in final]
     progress.phase(name, "judge", total=len(keys), done=len(keys) - len(pending))
     without = [
@@ -231,6 +233,12 @@ def judge(entry: PlannedTask, *, store: Store, progress: Progress) -> None:
         store.add_scores(name, who, waiting)
     progress.advance(name, len(waiting))
     _check_outages(entry, outages)
+
+
+def _incomplete(keys: Sequence[ItemKey], final: set[ItemKey]) -> set[ItemKey]:
+    """Outputs of samples of which another output has no final score."""
+    missing = {sample for sample, repeat in keys if (sample, repeat) not in final}
+    return {key for key in final if key[0] in missing}
 
 
 def _check_outages(entry: PlannedTask, outages: Sequence[Score]) -> None:

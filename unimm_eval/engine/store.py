@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from unimm_eval.api import Output, Sample, Score, UserError, encode_png
+from unimm_eval.engine import arrays
 from unimm_eval.engine.files import (
     explained,
     link_or_copy,
@@ -97,6 +98,8 @@ class Store:
                 f"{self.path} has schema version {version}; this program reads {SCHEMA_VERSION}.",
                 fix="Use the version of unimm-eval that made it, or another --output.",
             )
+        if not readonly:
+            self._db.execute(arrays.SCHEMA)
 
     def __enter__(self) -> "Store":
         return self
@@ -208,8 +211,9 @@ class Store:
     def add_scores(
         self, task: str, judge: str, scores: Iterable[Score], *, replace: bool = False
     ) -> None:
-        """Commit scores in one transaction. One that is there stays, unless it is unscored or all
-        of the task's are to be replaced."""
+        """Commit scores and their arrays in one transaction. A score that is there stays, unless it
+        is unscored or all of the task's are to be replaced."""
+        scores = list(scores)
         rows = [
             (
                 task,
@@ -225,6 +229,8 @@ class Store:
         with self._transaction():
             if replace:
                 self._db.execute("DELETE FROM scores WHERE task=? AND judge=?", (task, judge))
+                arrays.clear(self._db, task, judge)
+            arrays.write(self._db, task, judge, scores)
             self._db.executemany(
                 "INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
                 '"values"=excluded."values", payload=excluded.payload, unscored=excluded.unscored '
@@ -233,7 +239,9 @@ class Store:
             )
 
     def scores(self, task: str, judge: str) -> dict[ItemKey, Score]:
-        """All scores that one judge gave to a task's outputs."""
+        """All scores that one judge gave to a task's outputs; arrays are read when looked at."""
+        with self._explained():
+            arrays_of = arrays.read(self._db, task, judge)
         rows = self._read(
             'SELECT sample, repeat, "values", payload, unscored FROM scores '
             "WHERE task=? AND judge=?",
@@ -246,6 +254,7 @@ class Store:
                 repeat=repeat,
                 values=json.loads(values),
                 payload=json.loads(payload),
+                arrays=arrays_of.get((sample, repeat), {}),
                 unscored=unscored,
             )
             for sample, repeat, values, payload, unscored in rows
