@@ -66,7 +66,7 @@ def check_counts(config: ModelConfig) -> None:
     assert memory(config).weights == 2 * counts.everything + 2 * among("router")
 
 
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 @given(changes)
 def test_a_configuration_is_refused_by_name_or_built_and_counted(changed):
     try:
