@@ -1,6 +1,7 @@
 """The client against a real socket: it answers, delays, drops, rate-limits and lies."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -94,6 +95,14 @@ def test_a_pause_of_an_hour_is_an_outage(server):
     found = verdicts_of(judge_of(server), questions(3))
     assert all("3,600 s" in v.reason or "before" in v.reason for v in found.values())
     assert all(v.outage for v in found.values())
+
+
+def test_the_time_that_retry_after_names_is_waited(server):
+    server.fault = lambda question, nth: "429" if question.startswith("q") and nth == 0 else ""
+    server.retry_after = "0.3"
+    began = time.monotonic()
+    assert verdicts_of(judge_of(server), questions(1))[0].value in (0, 1)
+    assert time.monotonic() - began >= 0.3
 
 
 def test_a_slow_answer_is_asked_for_again(server):

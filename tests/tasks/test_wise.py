@@ -13,6 +13,7 @@ from wise_files import EVALUATOR, ids_of, pinned_card, record, samples_of
 
 from unimm_eval import evaluate
 from unimm_eval.api import IncompleteError, Picture, Score, UserError
+from unimm_eval.engine.evaluate import dry_run
 from unimm_eval.engine.load import read_record
 from unimm_eval.engine.preflight import make_task
 from unimm_eval.engine.registry import task_entries
@@ -199,6 +200,12 @@ def test_a_key_that_is_refused_is_one_error_before_any_picture(make, server, tmp
         evaluate(model, [make("wise", judge=server.spec)], output=tmp_path / "run")
     assert model.seen == []
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_counts_what_a_judge_would_be_asked(make, server):
+    (estimate,) = dry_run(Painter(), [make("wise", judge=server.spec)])
+    assert (estimate.outputs, estimate.questions) == (18, 18)
+    assert len(server.bodies) == 1  # whether it answers
 
 
 def test_without_a_judge_the_message_names_one(make, tmp_path):

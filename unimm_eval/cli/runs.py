@@ -13,6 +13,7 @@ from unimm_eval.engine.evaluate import TaskEstimate, dry_run, evaluate
 from unimm_eval.engine.rejudge import rejudge
 from unimm_eval.engine.settings import parse_assignments
 from unimm_eval.report import build_report
+from unimm_eval.report.numbers import plain_number
 from unimm_eval.report.plain import one_line
 
 
@@ -105,7 +106,7 @@ def _judges(record: RunRecord) -> Iterator[str]:
             if "judge_calls" in facts:
                 tokens = facts["tokens_in"] + facts["tokens_out"]
                 told += f", {facts['judge_calls']:,} answers, {tokens:,} tokens"
-            yield told + (f", ${facts['cost_usd']:.2f}" if "cost_usd" in facts else "")
+            yield told + (f", ${plain_number(facts['cost_usd'])}" if "cost_usd" in facts else "")
 
 
 def _show_estimates(estimates: Sequence[TaskEstimate]) -> None:
@@ -115,10 +116,16 @@ def _show_estimates(estimates: Sequence[TaskEstimate]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     table.add_column("Task")
-    for title in ("Samples", "Outputs", "Batch size", "Model calls"):
+    for title in ("Samples", "Outputs", "Batch size", "Model calls", "Judge calls"):
         table.add_column(title, justify="right")
     for entry in estimates:
-        numbers = (entry.samples, entry.outputs, entry.batch_size, entry.batches)
+        numbers = (
+            entry.samples,
+            entry.outputs,
+            entry.batch_size,
+            entry.batches,
+            entry.questions,
+        )
         table.add_row(Text(one_line(entry.task)), *(f"{number:,}" for number in numbers))
     total = sum(entry.outputs for entry in estimates)
     console = console_for_tables()

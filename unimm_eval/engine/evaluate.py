@@ -151,7 +151,8 @@ def perform(
 
 @dataclass(frozen=True, kw_only=True)
 class TaskEstimate:
-    """What one task of a run would take: `outputs` are asked of the model in `batches`."""
+    """What one task of a run would take: `outputs` are asked of the model in `batches`, and a judge
+    that is a model is asked `questions`."""
 
     task: str
     title: str
@@ -159,6 +160,7 @@ class TaskEstimate:
     outputs: int
     batch_size: int
     batches: int
+    questions: int
 
 
 def dry_run(
@@ -189,9 +191,18 @@ def dry_run(
             outputs=len(entry.items),
             batch_size=entry.batch_size,
             batches=-(-len(entry.items) // entry.batch_size),
+            questions=_questions(entry),
         )
         for entry in prepare(model, tasks, options).planned
     ]
+
+
+def _questions(entry: PlannedTask) -> int:
+    """How often a judge would be asked, if every answer can be read at once."""
+    task = entry.task
+    if not isinstance(task, JudgedTask):
+        return 0
+    return sum(task.questions_about(item.sample) for item in entry.items)
 
 
 def _load(ready: Ready, *, dtype: str) -> Model:

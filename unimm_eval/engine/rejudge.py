@@ -2,7 +2,7 @@
 
 The run and its numbers stay as they are. What another judge says is another run, in a folder of its
 own, which begins as a copy of the outputs: it is called what `evaluate` with that judge would call
-it, and the two can be compared.
+it, and ends with the same record.
 """
 
 from collections.abc import Mapping, Sequence

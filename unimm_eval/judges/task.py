@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from unimm_eval.api import Score, Task, TaskConfig, UserError, canonical_json
+from unimm_eval.api import Sample, Score, Task, TaskConfig, UserError, canonical_json
 from unimm_eval.judges.contract import Judge
 from unimm_eval.judges.settings import JudgeSettings
 
@@ -56,6 +56,10 @@ class JudgedTask(Task):
                 f"Task {self.card.name} has no judge.", fix=f"Name one with {self.judge_hint()}."
             )
         return self._judge
+
+    def questions_about(self, sample: Sample) -> int:
+        """How many questions the judge is asked about each output of `sample`."""
+        return 1
 
     def judge_hint(self) -> str:
         """How the protocol's own judge is named on the command line."""
