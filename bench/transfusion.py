@@ -194,15 +194,15 @@ class Ours:
         """The loss, and weights that have changed."""
         rng = np.random.default_rng(0)
         documents = [self._document(example, rng) for example in batch]
-        rows = first_fit(documents, length=max(map(document_length, documents)))
-        packed = pack(
+        rows = packed(documents)
+        batch_of_rows = pack(
             rows,
-            length=max(sum(map(document_length, row)) for row in rows),
+            length=max(map(_length, rows)),
             pad=self.tokenizer.pad,
             grid_tokens=self.sizes.picture_tokens,
             channels=self.sizes.channels,
         )
-        losses = self.model.losses(packed, with_balance=False)
+        losses = self.model.losses(batch_of_rows, with_balance=False)
         loss = losses.text_sum / losses.text_count + losses.flow_sum / losses.flow_count
         loss.backward()
         self.optimizer.step(LEARNING_RATE, Ranks())
@@ -293,18 +293,28 @@ def ids(text: str) -> Tensor:
     return torch.tensor(list(text.encode()))
 
 
+def packed(documents: Sequence[Document]) -> list[list[Document]]:
+    """Rows with the least padding, up to twice as long as the longest document."""
+    longest = max(map(document_length, documents))
+    tried = (first_fit(documents, length=longest + extra) for extra in range(0, longest, 16))
+    return min(tried, key=lambda rows: len(rows) * max(map(_length, rows)))
+
+
 def first_fit(documents: Sequence[Document], *, length: int) -> list[list[Document]]:
     """Rows of at most `length` tokens, the longest documents first."""
     rows: list[list[Document]] = []
     for document in sorted(documents, key=document_length, reverse=True):
-        size = document_length(document)
         for row in rows:
-            if sum(map(document_length, row)) + size <= length:
+            if _length(row) + document_length(document) <= length:
                 row.append(document)
                 break
         else:
             rows.append([document])
     return rows
+
+
+def _length(row: Sequence[Document]) -> int:
+    return sum(map(document_length, row))
 
 
 Seconds = dict[tuple[str, str], list[float]]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench import transfusion
-from bench.transfusion import SIZES, Comparison, Ours, Theirs, examples, first_fit, in_turns
+from bench.transfusion import SIZES, Comparison, Ours, Theirs, examples, first_fit, in_turns, packed
 
 TINY = replace(
     SIZES["small"],
@@ -51,6 +51,10 @@ def test_rows_hold_every_document_once_and_none_is_too_long() -> None:
     assert sorted(id(d) for row in rows for d in row) == sorted(map(id, documents))
     assert all(sum(map(transfusion.document_length, row)) <= 40 for row in rows)
     assert len(rows) < len(documents)
+    tight = packed(documents)
+    assert sorted(id(d) for row in tight for d in row) == sorted(map(id, documents))
+    lengths = [sum(map(transfusion.document_length, row)) for row in tight]
+    assert len(tight) * max(lengths) <= 1.2 * sum(lengths)
 
 
 def test_ours_trains_and_draws() -> None:
