@@ -66,7 +66,9 @@ def test_a_saved_centre_goes_on_exactly():
     second = CenteredWeights(alpha=0.3, momentum=0.9)
     second.load_state(first.state())
     for text, flow in LOSSES[2:]:
-        assert second.step(text=text, flow=flow, stage=STAGE) == first.step(text=text, flow=flow)
+        assert second.step(text=text, flow=flow, stage=STAGE) == first.step(
+            text=text, flow=flow, stage=STAGE
+        )
 
 
 def test_a_centred_run_is_logged_and_resumes_exactly(tmp_path):
