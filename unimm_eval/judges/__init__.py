@@ -7,7 +7,7 @@ rules of its protocol (`verdicts`, `parsing`). A question that got no answer is 
 from unimm_eval.judges.asking import Verdict, verdicts
 from unimm_eval.judges.contract import Answer, Judge, JudgeKind, Question
 from unimm_eval.judges.model import ModelJudge
-from unimm_eval.judges.parsing import labelled_digits, without_thoughts
+from unimm_eval.judges.parsing import labelled_digits, without_thoughts, yes_or_no
 from unimm_eval.judges.task import JudgedConfig, JudgedTask
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "labelled_digits",
     "verdicts",
     "without_thoughts",
+    "yes_or_no",
 ]

@@ -16,6 +16,17 @@ def without_thoughts(text: str) -> str:
     return re.sub(r"(?s)^.*</think>", "", text).strip()
 
 
+def yes_or_no(text: str) -> bool:
+    """Whether the answer is yes: that word or "no", alone, in any case.
+
+    Emphasis marks and a full stop are overlooked. Anything else raises ValueError.
+    """
+    word = _MARKS.sub("", without_thoughts(text)).strip().removesuffix(".").lower()
+    if word not in ("yes", "no"):
+        raise ValueError(f"is neither yes nor no: {_brief(text)}")
+    return word == "yes"
+
+
 def labelled_digits(text: str, labels: Sequence[str], *, largest: int) -> dict[str, int]:
     """`Label: digit`, one line each, every label once, in any order, each digit 0 to `largest`.
 
