@@ -152,12 +152,9 @@ class DenseMask:
 
     def attend(self, q_BHSE: Tensor, k_BGKE: Tensor, v_BGKE: Tensor) -> Tensor:
         group = q_BHSE.shape[1] // k_BGKE.shape[1]
-        return F.scaled_dot_product_attention(
-            q_BHSE,
-            k_BGKE.repeat_interleave(group, dim=1),
-            v_BGKE.repeat_interleave(group, dim=1),
-            attn_mask=self.bias_B1SK,
-        )
+        if group > 1:
+            k_BGKE, v_BGKE = (x.repeat_interleave(group, dim=1) for x in (k_BGKE, v_BGKE))
+        return F.scaled_dot_product_attention(q_BHSE, k_BGKE, v_BGKE, attn_mask=self.bias_B1SK)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,6 +50,10 @@ class PerModality(nn.Module):
         self.experts = nn.ModuleList(make() for _ in (TEXT, IMAGE))
 
     def forward(self, x: Tensor, modalities: Modalities) -> Tensor:
+        if not torch.is_grad_enabled():  # training wants a gradient, if of zeros, for both
+            for expert, count in zip(self.experts, modalities.counts, strict=True):
+                if count == modalities.of_N.numel():
+                    return expert(x)
         parts = modalities.split(x.flatten(0, -2))
         y_ND = modalities.join([expert(x) for expert, x in zip(self.experts, parts, strict=True)])
         return y_ND.unflatten(0, x.shape[:-1])
