@@ -33,8 +33,8 @@ def _facts(picture: Picture) -> list[list[str]]:
             things = sorted(picture.things, key=_reading_order)
             return [[thing.color, thing.shape, place_of(thing)] for thing in things]
         case Diagram():
-            things = picture.scene.things
-            links = [sorted((things[i], things[j]), key=_reading_order) for i, j in picture.links]
+            all_ = picture.scene.things
+            links = [sorted((all_[i], all_[j]), key=_reading_order) for i, j in picture.links]
             links.sort(key=lambda link: _reading_order(link[0]))
             return [[f"{thing.color} {thing.shape}" for thing in link] for link in links]
         case Chart():

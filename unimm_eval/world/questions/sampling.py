@@ -150,10 +150,10 @@ def sample_questions(
     scene = first.picture
     if not isinstance(scene, Scene) or not _is_distinct(scene):
         return questions
-    for family, kind in pick_some(rng, _SHARED, len(_SHARED)):
+    for other, kind in pick_some(rng, _SHARED, len(_SHARED)):
         if len(questions) >= k:
             break
         draft = kind.ask(rng, scene)
         if draft is not None and draft.question not in [q.question for q in questions]:
-            questions.append(_finish(family, draft, held_out=first.held_out))
+            questions.append(_finish(other, draft, held_out=first.held_out))
     return questions
