@@ -27,24 +27,24 @@ class Captioned:
     caption: str
 
 
-def read_folder(folder: Path) -> list[Captioned]:
+def read_folder(folder: Path, *, setting: str = "cc12m.path") -> list[Captioned]:
     """Every picture in `folder` and below, by name, with its caption.
 
     A caption stands in a table (`captions.jsonl`, `metadata.csv`, …: `file_name` and `caption`) at
     the top of the folder, or in a `.txt` file beside the picture and of its name. All pictures are
-    decoded once, so that a bad one is known before a model is loaded. Raises UserError listing the
-    pictures that have no caption or cannot be decoded.
+    decoded once, so that a bad one is known before a model is loaded. `setting` is what named the
+    folder. Raises UserError listing the pictures that have no caption or cannot be decoded.
     """
     if not folder.is_dir():
         raise UserError(
             f"{folder} is not a folder of pictures",
-            fix="--set cc12m.path=FOLDER names one, with a caption for each picture",
+            fix=f"--set {setting}=FOLDER names one, with a caption for each picture",
         )
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURES)
     if not files:
         raise UserError(
             f"{folder} holds no pictures: no file ends in {', '.join(PICTURES)}",
-            fix="--set cc12m.path=FOLDER names a folder of pictures",
+            fix=f"--set {setting}=FOLDER names a folder of pictures",
         )
     names = [file.relative_to(folder).as_posix() for file in files]
     table = _read_tables(folder)
@@ -52,7 +52,7 @@ def read_folder(folder: Path) -> list[Captioned]:
     if unknown:
         raise UserError(
             f"{folder}: captions are given for pictures that are not there: {_some(unknown)}",
-            fix="a file_name is relative to the folder that is given as cc12m.path",
+            fix=f"a file_name is relative to the folder that is given as {setting}",
         )
     captions = [table.get(name) or _sidecar(file) for name, file in zip(names, files, strict=True)]
     missing = [name for name, caption in zip(names, captions, strict=True) if not caption]

@@ -4,7 +4,15 @@ import pytest
 
 from unimm_eval.api import stable_hash
 
-MINI = ("cc12m:mini", "dclm:mini", "dpgbench:mini", "geneval:mini", "vqa16:mini", "wise:mini")
+MINI = (
+    "cc12m:mini",
+    "dclm:mini",
+    "dpgbench:mini",
+    "fid:mini",
+    "geneval:mini",
+    "vqa16:mini",
+    "wise:mini",
+)
 
 
 @pytest.mark.parametrize("name", MINI)

@@ -34,7 +34,15 @@ def _elsewhere(tmp_path, monkeypatch):
 
 def test_knowing_nothing_is_chance_on_every_mini_task(tmp_path):
     record = evaluate(KnowsNothing(), "mini", output=tmp_path / "run")
-    for task in ("cc12m:mini", "dclm:mini", "dpgbench:mini", "geneval:mini", "vqa16:mini", "wise:mini"):
+    for task in (
+        "cc12m:mini",
+        "dclm:mini",
+        "dpgbench:mini",
+        "fid:mini",
+        "geneval:mini",
+        "vqa16:mini",
+        "wise:mini",
+    ):
         row = record.get(task)
         assert row.mini
         assert row.interval[0] <= row.chance <= row.interval[1]
@@ -49,6 +57,7 @@ def test_any_limit_gives_a_record(tmp_path, limit):
         "cc12m:mini",
         "dclm:mini",
         "dpgbench:mini",
+        "fid:mini",
         "geneval:mini",
         "vqa16:mini",
         "wise:mini",
