@@ -5,6 +5,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from unimm_eval.api import Picture, UserError
 from unimm_eval.engine.registry import judge_kinds
@@ -22,34 +23,69 @@ def folder(tmp_path):
     return folder
 
 
+class Tokens:
+    """Tokens of a stand-in network: the text itself."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def to(self, device):
+        return self
+
+
+class Network:
+    """Says what `modelscope.says(brightness, question)` says."""
+
+    def __init__(self, package):
+        self.package = package
+        self.tokenizer = self
+
+    def __call__(self, first, question=None, **settings):
+        if question is None:
+            assert settings["max_length"] == 25
+            return Tokens(first)
+        assert first.shape == (1, 3, 4, 4)
+        return [[self.package.says(round(float(first[0, 0, 0, 0]), 2), question.text)]], None
+
+    def decode(self, said, *, skip_special_tokens):
+        return said
+
+    def eval(self):
+        return self
+
+    def to(self, device):
+        return self
+
+
+def red(value):
+    """The network's brightness of a picture whose red is `value` of 255."""
+    return round((value / 255 - 0.48145466) / 0.26862954, 2)
+
+
 @pytest.fixture
 def modelscope(monkeypatch):
-    """A modelscope whose network says what `says(width, question)` says; it counts its loads."""
-    package = ModuleType("modelscope")
+    """A modelscope of the interface that is used, with a stand-in network; it counts its loads."""
+    names = ("", ".hub", ".hub.snapshot_download", ".models", ".models.multi_modal")
+    parts = {f"modelscope{name}": ModuleType(f"modelscope{name}") for name in names}
+    package, mplug = parts["modelscope"], ModuleType("modelscope.models.multi_modal.mplug")
+    parts[mplug.__name__] = mplug
     package.__spec__ = type("Spec", (), {"name": "modelscope"})()
-    package.says = lambda width, question: "yes"
+    package.says = lambda brightness, question: "yes"
     package.loaded = []
 
-    def pipeline(task, *, model, device):
-        package.loaded.append((task, model, device))
-        return lambda data: {"text": package.says(data["image"].size[0], data["question"])}
+    def from_pretrained(folder, *, task):
+        package.loaded.append((task, folder))
+        return Network(package)
 
     def snapshot_download(name, *, local_files_only=False):
         raise ValueError(f"no {name}") if local_files_only else OSError("no network")
 
-    parts = {
-        "modelscope": package,
-        "modelscope.hub": ModuleType("modelscope.hub"),
-        "modelscope.hub.snapshot_download": ModuleType("modelscope.hub.snapshot_download"),
-        "modelscope.pipelines": ModuleType("modelscope.pipelines"),
-        "modelscope.utils": ModuleType("modelscope.utils"),
-        "modelscope.utils.constant": ModuleType("modelscope.utils.constant"),
-    }
     parts["modelscope.hub.snapshot_download"].snapshot_download = snapshot_download
-    parts["modelscope.pipelines"].pipeline = pipeline
-    parts["modelscope.utils.constant"].Tasks = type(
-        "Tasks", (), {"visual_question_answering": "visual-question-answering"}
-    )
+    package.base = type("BertPreTrainedModel", (), {})
+    mplug.modeling_mplug = type("Module", (), {"BertPreTrainedModel": package.base})
+    mplug.MPlug = type("MPlug", (), {"from_pretrained": staticmethod(from_pretrained)})
+    config = type("Config", (), {"image_res": 4})
+    mplug.MPlugConfig = type("MPlugConfig", (), {"from_yaml_file": staticmethod(lambda _: config)})
     for name, module in parts.items():
         monkeypatch.setitem(sys.modules, name, module)
     return package
@@ -59,19 +95,20 @@ def ask(judge, *questions):
     return list(judge.answers(questions))
 
 
-def about(width, text="Is there a hat?", key="q"):
-    picture = Picture(array=np.zeros((2, width, 3), np.uint8))
+def about(value, text="Is there a hat?", key="q"):
+    picture = Picture(array=np.full((2, 5, 3), value, np.uint8))
     return Question(key=key, system="Answer with one word.", parts=(picture, text))
 
 
 def test_only_an_exact_yes_is_a_yes(folder, modelscope):
-    said = {1: "yes", 2: "Yes", 3: "yes it is", 4: "no", 5: "2", 6: ""}
-    modelscope.says = lambda width, question: said[width]
+    said = {10: "yes", 20: "Yes", 30: "yes it is", 40: "no", 50: "2", 60: ""}
+    by_brightness = {red(value): text for value, text in said.items()}
+    modelscope.says = lambda brightness, question: by_brightness[brightness]
     judge = MPlugJudge.open(f"mplug:{folder}", JudgeSettings())
-    answers = ask(judge, *(about(width, key=width) for width in said))
+    answers = ask(judge, *(about(value, key=value) for value in said))
     assert [(a.key, a.text) for a in answers] == [
-        (1, "yes"),
-        *((width, "no") for width in range(2, 7)),
+        (10, "yes"),
+        *((value, "no") for value in range(20, 70, 10)),
     ]
     assert answers[4].log == {"question": "Is there a hat?", "response": "2"}
 
@@ -80,7 +117,7 @@ def test_the_network_is_loaded_once_and_only_when_asked(folder, modelscope):
     judge = MPlugJudge.open(f"mplug:{folder}", JudgeSettings())
     assert modelscope.loaded == []
     ask(judge, about(1), about(1))
-    assert [row[:2] for row in modelscope.loaded] == [("visual-question-answering", str(folder))]
+    assert modelscope.loaded == [("visual-question-answering", str(folder))]
 
 
 def test_the_identity_is_that_of_the_weights(folder, modelscope):
@@ -116,7 +153,7 @@ def test_without_weights_or_network_the_way_to_get_them_is_told(modelscope, tmp_
 
 
 def test_a_part_of_modelscope_that_is_missing_is_told(folder, modelscope, monkeypatch):
-    monkeypatch.setitem(sys.modules, "modelscope.pipelines", None)
+    monkeypatch.setitem(sys.modules, "modelscope.models.multi_modal.mplug", None)
     judge = MPlugJudge.open(f"mplug:{folder}", JudgeSettings())
     with pytest.raises(UserError, match="modelscope cannot be used"):
         ask(judge, about(1))
@@ -129,3 +166,13 @@ def test_it_is_found_by_its_name(folder):
     assert not kind.matches("mplug-owl")
     with pytest.raises(ValueError, match="one question about one picture"):
         ask(MPlugJudge(folder), Question(key=1, parts=("only text",)))
+
+
+def test_what_transformers_no_longer_has_is_filled_in(folder, modelscope):
+    judge = MPlugJudge.open(f"mplug:{folder}", JudgeSettings())
+    ask(judge, about(1))
+    model = modelscope.base()
+    model.dtype = torch.float32
+    assert model.get_head_mask(None, 3) == [None] * 3
+    mask = model.invert_attention_mask(torch.tensor([[1, 0]]))
+    assert mask.tolist() == [[[[0.0, torch.finfo(torch.float32).min]]]]

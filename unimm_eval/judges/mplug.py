@@ -1,12 +1,15 @@
 """mPLUG, the official judge of DPG-Bench: a network that answers questions about pictures.
 
-It runs through modelscope (an extra), whose copy of its weights is a pickle that torch reads with
-`weights_only`. It reads no instruction: the question is all that it is asked, and modelscope cuts
-that after 25 tokens. Its answers are words of its own; by the benchmark's rule one that is exactly
-"yes" is a yes and every other one is a no.
+The network is modelscope's (an extra), which reads its weights, a pickle, with torch's
+`weights_only`. It is built here without modelscope's pipeline, which wants libraries for sound and
+video; pictures and questions are prepared as that pipeline does: bicubic to the network's square,
+CLIP's normalisation, lower case, 25 tokens. Its answers are words of its own; by the benchmark's
+rule one that is exactly "yes" is a yes and every other one is a no.
 """
 
+import io
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +25,11 @@ MODEL = "damo/mplug_visual-question-answering_coco_large_en"
 _FILES = (".bin", ".json", ".txt", ".yaml")
 """What an answer depends on: weights, configurations and vocabulary."""
 _WEIGHTS = "pytorch_model.bin"
+_CONFIG = "config.yaml"
+_TASK = "visual-question-answering"
+_MAX_TOKENS = 25
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_STD = (0.26862954, 0.26130258, 0.27577711)
 
 Ask = Callable[[Any, str], str]
 """What the network says of a PIL picture and a question."""
@@ -105,18 +113,67 @@ def _fetched() -> Path:
 
 
 def _load(folder: Path) -> Ask:
-    """Raises UserError when what modelscope needs besides itself is not there."""
+    """Raises UserError when modelscope or what it needs besides cannot be used."""
+    import torch
+
     try:
-        from modelscope.pipelines import pipeline
-        from modelscope.utils.constant import Tasks
-    except ImportError as error:
+        from modelscope.models.multi_modal.mplug import MPlug, MPlugConfig, modeling_mplug
+    except (ImportError, RuntimeError) as error:  # modelscope turns the one into the other
         raise UserError(
             f"modelscope cannot be used: {error}",
             fix="pip install 'unimm-eval[modelscope]', or name another judge.",
         ) from error
+    _fill_gaps(modeling_mplug.BertPreTrainedModel)
     device = resolve_device("auto")
-    answer = pipeline(Tasks.visual_question_answering, model=str(folder), device=device)
-    return lambda image, text: answer({"image": image, "question": text})["text"]
+    with redirect_stdout(io.StringIO()):
+        network = MPlug.from_pretrained(str(folder), task=_TASK).eval().to(device)
+    side = MPlugConfig.from_yaml_file(str(folder / _CONFIG)).image_res
+
+    def ask(image: Any, text: str) -> str:
+        words = network.tokenizer(
+            text.lower(),
+            padding="max_length",
+            truncation=True,
+            max_length=_MAX_TOKENS,
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            found, _ = network(_pixels(image, side).to(device), words.to(device), train=False)
+        return str(network.tokenizer.decode(found[0][0], skip_special_tokens=True))
+
+    return ask
+
+
+def _pixels(image: Any, side: int) -> Any:
+    """A PIL picture as a float tensor [1, 3, side, side]."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    resized = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC), np.float32) / 255
+    normed = (resized - np.array(_MEAN, np.float32)) / np.array(_STD, np.float32)
+    return torch.from_numpy(normed).permute(2, 0, 1)[None]
+
+
+def _fill_gaps(base: Any) -> None:
+    """Give modelscope's base class what its networks want of it and transformers 5 lacks."""
+    import torch
+
+    def get_head_mask(self: Any, head_mask: Any, layers: int, *_: Any) -> list[None]:
+        return [None] * layers
+
+    def invert_attention_mask(self: Any, mask: Any) -> Any:
+        shown = mask[:, None, None, :] if mask.dim() == 2 else mask[:, None, :, :]
+        return (1 - shown.to(self.dtype)) * torch.finfo(self.dtype).min
+
+    gaps = {
+        "all_tied_weights_keys": {},
+        "get_head_mask": get_head_mask,
+        "invert_attention_mask": invert_attention_mask,
+    }
+    for name, value in gaps.items():
+        if not hasattr(base, name):
+            setattr(base, name, value)
 
 
 def _asked(question: Question) -> tuple[Picture, str]:
