@@ -83,18 +83,19 @@ class FidMini(Task):
             yield Score(**ids, arrays={FEATURES: features})
 
     def summarize(self, samples: Sequence[Sample], scores: Sequence[Score]) -> list[Metric]:
-        """`distance`; chance is what black pictures score, and among the facts is what as many
+        """`distance`; chance is what gray pictures score, and among the facts is what as many
         other true ones do, which is the best that can be had."""
         scored = sum(score.unscored is None for score in scores)
         reference = _true_statistics("val", "fid:mini/reference", self.config.reference_pictures)
-        black = np.zeros((classifier.CANVAS, classifier.CANVAS, 3), np.uint8)
+        # A model that knows nothing draws the middle of the range.
+        gray = np.full((classifier.CANVAS, classifier.CANVAS, 3), 128, np.uint8)
         metric = distance_metric(
             "distance",
             samples,
             scores,
             reference,
             resamples=self.config.bootstrap_resamples,
-            chance=frechet_distance(statistics_of(classifier.features_of([black])), reference),
+            chance=frechet_distance(statistics_of(classifier.features_of([gray])), reference),
             facts={
                 "definition": f"classifier {classifier.weights_sha256()[:16]}",
                 "true_pictures": frechet_distance(
