@@ -97,8 +97,8 @@ def test_wrong_pictures_are_far(distance, change):
     assert distance(change) > 0.8
 
 
-def test_a_blank_picture_is_chance(run):
-    metric = run(lambda picture, rng: np.zeros_like(picture)).metrics["distance"]
+def test_a_gray_picture_is_chance(run):
+    metric = run(lambda picture, rng: np.full_like(picture, 128)).metrics["distance"]
     assert metric.interval[0] <= metric.value == metric.chance <= metric.interval[1]
     assert metric.value > 50 * metric.facts["true_pictures"]
 

@@ -8,7 +8,7 @@ from unimm_eval import evaluate
 
 
 class KnowsNothing(UniformText, ConstantFlow):
-    """Uniform over bytes, predicts blank latents, paints black, takes the first choice."""
+    """Uniform over bytes, predicts blank latents, paints gray, takes the first choice."""
 
     name = "knows-nothing"
     fingerprint = "0" * 16
@@ -21,7 +21,7 @@ class KnowsNothing(UniformText, ConstantFlow):
         return {"vocab_size": 256, "max_length": 512}
 
     def generate_images(self, requests):
-        return [np.zeros((32, 32, 3), np.uint8) for _ in requests]
+        return [np.full((32, 32, 3), 128, np.uint8) for _ in requests]
 
     def generate_text(self, requests):
         return [request.choices[0] for request in requests]
