@@ -10,11 +10,9 @@ from unimm_eval import stats
 from unimm_eval.api import (
     Context,
     Exhibit,
-    ImageRequest,
     Item,
     Metric,
     Output,
-    Picture,
     PictureError,
     Sample,
     Score,
@@ -23,6 +21,7 @@ from unimm_eval.api import (
     make_samples,
 )
 from unimm_eval.tasks.geneval import verdict
+from unimm_eval.tasks.geneval.drawing import draw
 
 KINDS = ("shape_riddle", "color_riddle")
 _MAX_INDEX = 2000  # where riddles are looked for
@@ -86,24 +85,13 @@ class WiseMini(Task):
         return turns + [row for row in chosen.values() if row["held_out"]]
 
     def produce(self, model: Any, items: Sequence[Item], ctx: Context) -> Iterator[Output]:
-        requests = [
-            ImageRequest(
-                sample_id=item.sample.id,
-                repeat=item.repeat,
-                seed=item.seed,
-                prompt=item.sample.inputs["prompt"],
-                key=item.sample.inputs["key"],
-                guidance_scale=self.config.guidance_scale,
-                num_inference_steps=self.config.num_inference_steps,
-            )
-            for item in items
-        ]
-        for item, array in zip(items, model.generate_images(requests), strict=True):
-            yield Output(
-                sample_id=item.sample.id,
-                repeat=item.repeat,
-                media={"picture": Picture(array=array)},
-            )
+        return draw(
+            model,
+            items,
+            num_inference_steps=self.config.num_inference_steps,
+            guidance_scale=self.config.guidance_scale,
+            solver="euler",
+        )
 
     def judge(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> Iterator[Score]:
         """Exactly one thing, and the one that is meant: several guesses at once are none."""
