@@ -105,42 +105,46 @@ class WorldMixture:
             understanding=self.encoder.understanding_channels > 0,
         )
 
-    def _noised(self, pixels: np.ndarray, rng: np.random.Generator) -> PictureSegment:
+    def _noised(self, pixels: np.ndarray, rng: np.random.Generator, stage: Stage) -> PictureSegment:
         """The picture at a time of its own, counted in the flow loss."""
         latents = self._latents(self.encoder, pixels)
         u = torch.tensor(rng.random())
-        if (law := self.recipe.logit_normal) is not None:
+        if (law := stage.logit_normal or self.recipe.logit_normal) is not None:
             u = flow.logit_normal(u, mean=law.mean, std=law.std)
         t = float(flow.shift_time(u, self._alpha))
         noise = rng.standard_normal(latents.shape, dtype=np.float32)
         return PictureSegment(latents=latents, t=t, noise=noise, flow=True)
 
-    def _context(self, pixels: np.ndarray, rng: np.random.Generator) -> PictureSegment:
+    def _context(
+        self, pixels: np.ndarray, rng: np.random.Generator, stage: Stage
+    ) -> PictureSegment:
         """A picture that a caption follows, as `context_noise` says. Its noise is drawn from a
         stream of its own: what else is drawn does not depend on it."""
         picture, own = self._clean(pixels), rng.spawn(1)[0]
         share = 0.0 if self.recipe.context_noise == "paper" else self.recipe.clean_share
-        return picture if own.random() < share else self._noised(pixels, own)
+        return picture if own.random() < share else self._noised(pixels, own, stage)
 
     def _text(self, rng: np.random.Generator, _: Stage) -> Document:
         return text_document(self.tokenizer, sample_document(rng, split="train").text)
 
-    def _text_to_image(self, rng: np.random.Generator, _: Stage) -> Document:
+    def _text_to_image(self, rng: np.random.Generator, stage: Stage) -> Document:
         caption, scene = sample_pair(rng, split="train")[:2]
-        return self._generation(rng, caption, scene)
+        return self._generation(rng, caption, scene, stage)
 
-    def _inventory_to_image(self, rng: np.random.Generator, _: Stage) -> Document:
+    def _inventory_to_image(self, rng: np.random.Generator, stage: Stage) -> Document:
         scene = sample_captioned(rng, split="train")[1]
-        return self._generation(rng, inventory(scene, rng), scene)
+        return self._generation(rng, inventory(scene, rng), scene, stage)
 
-    def _generation(self, rng: np.random.Generator, caption: str, scene: Scene) -> Document:
-        picture = self._noised(render(scene), rng)
+    def _generation(
+        self, rng: np.random.Generator, caption: str, scene: Scene, stage: Stage
+    ) -> Document:
+        picture = self._noised(render(scene), rng, stage)
         dropped = rng.random() < self.recipe.condition_dropout
         return caption_document(self.tokenizer, None if dropped else caption, picture)
 
-    def _image_to_text(self, rng: np.random.Generator, _: Stage) -> Document:
+    def _image_to_text(self, rng: np.random.Generator, stage: Stage) -> Document:
         caption, scene = sample_captioned(rng, split="train")[:2]
-        return describe_document(self.tokenizer, caption, self._context(render(scene), rng))
+        return describe_document(self.tokenizer, caption, self._context(render(scene), rng, stage))
 
     def _inventory(self, rng: np.random.Generator, stage: Stage) -> Document:
         question = sample_question(rng, family=_family(rng, stage), split="train")

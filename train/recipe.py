@@ -56,6 +56,14 @@ Source = Literal[
 ]
 
 
+class LogitNormal(_Strict):
+    """Training times whose logit is normal: t = σ(mean + std·N), before the shift. In data time: a
+    mean above 0 is nearer to the picture (the noise-time mean of others with its sign changed)."""
+
+    mean: float = Field(0.0, description="of the logit")
+    std: float = Field(1.0, gt=0, description="of the logit")
+
+
 class Stage(_Strict):
     """What is mixed from a step on, until the next stage begins."""
 
@@ -68,6 +76,9 @@ class Stage(_Strict):
     )
     flow_weight: float | None = Field(
         None, gt=0, description="λ_flow of eq. 3 in this stage, where it is not the recipe's"
+    )
+    logit_normal: LogitNormal | None = Field(
+        None, description="law of the times in this stage, where it is not the recipe's"
     )
     families: dict[str, float] | None = Field(
         None,
@@ -92,14 +103,6 @@ class Stage(_Strict):
         if any(weight < 0 for weight in (families or {}).values()):
             raise ValueError("a weight is negative")
         return families
-
-
-class LogitNormal(_Strict):
-    """Training times whose logit is normal: t = σ(mean + std·N), before the shift. In data time: a
-    mean above 0 is nearer to the picture (the noise-time mean of others with its sign changed)."""
-
-    mean: float = Field(0.0, description="of the logit")
-    std: float = Field(1.0, gt=0, description="of the logit")
 
 
 class Centering(_Strict):

@@ -18,8 +18,8 @@ def words():
     return Tokenizer.train(iter(tokenizer_texts(0, 100)), vocab_size=768)
 
 
-def documents(words, source, **changes):
-    stages = ({"from_step": 0, "mixture": {source: 1.0}},)
+def documents(words, source, *, stage_law=None, **changes):
+    stages = ({"from_step": 0, "mixture": {source: 1.0}, "logit_normal": stage_law},)
     mixture = WorldMixture(small_recipe(stages=stages, **changes), words)
     return [document for k in range(ROWS) for document in mixture.row(k)]
 
@@ -72,12 +72,22 @@ def test_questions_are_asked_about_clean_pictures(words):
 ALPHA = flow.shift_factor(16, 192)
 
 
-def test_the_law_of_times_changes_nothing_but_the_times(words):
-    law = {"mean": -0.8, "std": 0.8}
+LAW = {"mean": -0.8, "std": 0.8}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"logit_normal": LAW},
+        {"logit_normal": {"mean": 3.0, "std": 0.1}, "stage_law": LAW},
+    ],
+    ids=["of the recipe", "of the stage, before the recipe's"],
+)
+def test_the_law_of_times_changes_nothing_but_the_times(words, changes):
     uniform = pictures(documents(words, "text_to_image"))
-    normal = pictures(documents(words, "text_to_image", logit_normal=law))
+    normal = pictures(documents(words, "text_to_image", **changes))
     for ours, theirs in zip(normal, uniform, strict=True):
         assert np.array_equal(ours.noise, theirs.noise)
         u = flow.shift_time(torch.tensor(theirs.t, dtype=torch.float64), 1 / ALPHA)
-        expected = flow.shift_time(flow.logit_normal(u, **law), ALPHA)
+        expected = flow.shift_time(flow.logit_normal(u, **LAW), ALPHA)
         assert ours.t == pytest.approx(float(expected), rel=1e-4)
