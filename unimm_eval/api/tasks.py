@@ -75,10 +75,13 @@ class Card(BaseModel):
         """Identity of the protocol: the card without its budget, titles and references, what
         `--set` changed, and the resolved judge. Two numbers with different hashes are never put in
         one column."""
-        pinned = self.model_dump(
+        return stable_hash({"card": self.pinned(), "set": dict(overrides), "judge": judge})
+
+    def pinned(self) -> dict[str, Any]:
+        """The fields that identify the protocol, JSON-able."""
+        return self.model_dump(
             mode="json", include={"name", "protocol", "version", "mini", "data", "settings"}
         )
-        return stable_hash({"card": pinned, "set": dict(overrides), "judge": judge})
 
 
 @dataclass(frozen=True, kw_only=True)

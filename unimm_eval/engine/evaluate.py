@@ -131,7 +131,13 @@ def perform(
                 name=run_name(identity),
                 seed=identity["seed"],
                 plan_hash=plan_hash(identity),
-                tasks=identity["tasks"],
+                tasks={
+                    entry.name: {
+                        **identity["tasks"][entry.name],
+                        "card": entry.task.card.pinned(),
+                    }
+                    for entry in planned
+                },
             ),
             results=tuple(results),
             volatile={
