@@ -17,7 +17,9 @@ Everything is deterministic: the bootstrap has its own fixed seed and sees clust
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +35,24 @@ _RESOLUTION = 1e-6  # relative; nats come out of float32 arithmetic
 _BOOTSTRAP_CELLS = 4_000_000  # values held at once: resamples x clusters, 32 MB
 
 FloatArray = npt.NDArray[np.float64]
+
+_ERRORS_WANTED: ContextVar[bool] = ContextVar("errors_wanted", default=True)
+
+
+@contextmanager
+def without_errors() -> Iterator[None]:
+    """Inside, estimates are values alone: whoever summarizes a hundred times over, each time
+    without some samples, has no use for the error of each."""
+    token = _ERRORS_WANTED.set(False)
+    try:
+        yield
+    finally:
+        _ERRORS_WANTED.reset(token)
+
+
+def errors_wanted() -> bool:
+    """Whether errors and intervals are to be computed."""
+    return _ERRORS_WANTED.get()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +138,14 @@ def _macro_mean(
     _check(values, clusters)
     if len(groups) != len(values):
         raise ValueError(f"{len(values)} values but {len(groups)} groups")
-    cluster_names, cluster_of = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     group_names, group_of = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     sizes = np.bincount(group_of)
     means = np.bincount(group_of, weights=values) / sizes
     weight_of = _weights(group_names.tolist(), weights)
     value = float((weight_of * means).sum() / weight_of.sum())
+    if not errors_wanted():
+        return Estimate(value=value, stderr=None, interval=None, n=len(values), clusters=0)
+    cluster_names, cluster_of = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     # A group of one cluster has no spread of its own to speak of, so neither has the whole.
     clusters_in = np.array(
         [len(np.unique(cluster_of[group_of == group])) for group in range(len(group_names))]
@@ -233,6 +255,8 @@ def ratio(
     sums = np.bincount(cluster_of, weights=above), np.bincount(cluster_of, weights=below)
     outer = transform or float
     value = outer(float(sums[0].sum() / sums[1].sum()))
+    if not errors_wanted():
+        return Estimate(value=value, stderr=None, interval=None, n=len(above), clusters=0)
     if len(names) < 2:
         return Estimate(value=value, stderr=None, interval=None, n=len(above), clusters=len(names))
     result = stats.bootstrap(
