@@ -4,27 +4,23 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from unimm_eval import stats
 from unimm_eval.api import (
-    Context,
     Exhibit,
-    Item,
     Metric,
     Output,
-    PictureError,
     Sample,
     Score,
-    Solver,
-    Task,
     TaskConfig,
     make_samples,
 )
 from unimm_eval.tasks.dpgbench.aggregate import Judged, categories, overall
 from unimm_eval.tasks.dpgbench.graph import Question, asked_about, counted
 from unimm_eval.tasks.dpgbench.worldly import WorldQuestion, answer, questions_about, things_in
-from unimm_eval.tasks.geneval.drawing import draw
+from unimm_eval.tasks.drawing import DrawingConfig, PictureScoringTask
 
 THINGS = (3, 4)
 """How many things prompts name; these take turns."""
@@ -32,25 +28,19 @@ THINGS = (3, 4)
 _MAX_INDEX = 5000  # where scenes are looked for
 
 
-class DPGBenchMiniConfig(TaskConfig):
+class DPGBenchMiniConfig(DrawingConfig):
     prompts: int = Field(24, ge=1, description="prompts of pictures like those of training")
     held_out_prompts: int = Field(
         10, ge=0, description="prompts of pictures with a combination that training lacks"
     )
     images_per_prompt: int = Field(4, ge=1, description="pictures of each prompt")
-    num_inference_steps: int = Field(25, ge=1, description="solver steps of each picture")
-    guidance_scale: float = Field(3.0, ge=1, description="classifier-free guidance; 1 is none")
-    solver: Solver = Field("euler", description="euler, or heun, which asks twice a step")
 
 
-class DPGBenchMini(Task):
+class DPGBenchMini(PictureScoringTask):
     """Whether a picture shows everything that a prompt of three or four things says."""
 
     Config: ClassVar[type[TaskConfig]] = DPGBenchMiniConfig
     config: DPGBenchMiniConfig
-
-    def generation(self) -> Mapping[str, Any]:
-        return self.config.model_dump(include={"num_inference_steps", "guidance_scale", "solver"})
 
     def samples(self) -> Iterator[Sample]:
         """Prompts with their questions and a true scene, held-out ones last; the prompt is the
@@ -85,34 +75,14 @@ class DPGBenchMini(Task):
             if found == left:
                 return
 
-    def produce(self, model: Any, items: Sequence[Item], ctx: Context) -> Iterator[Output]:
-        return draw(
-            model,
-            items,
-            num_inference_steps=self.config.num_inference_steps,
-            guidance_scale=self.config.guidance_scale,
-            solver=self.config.solver,
-        )
-
-    def judge(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> Iterator[Score]:
+    def score(self, sample: Sample, picture: np.ndarray) -> dict[str, Any]:
         """All questions answered by what the world's detector sees, then zeroed."""
-        for sample, output in zip(samples, outputs, strict=True):
-            ids: dict[str, Any] = {"sample_id": output.sample_id, "repeat": output.repeat}
-            if output.error is not None:
-                yield Score(**ids, unscored=output.error)
-                continue
-            try:
-                array = output.media["picture"].load()
-            except PictureError as error:
-                yield Score(**ids, unscored=error.what)
-                continue
-            seen = things_in(array)
-            score, answers = _judged(sample.inputs["questions"], seen)
-            yield Score(
-                **ids,
-                values={"score": score, "whole": float(all(answers.values()))},
-                payload={"seen": seen, "answers": {str(id): said for id, said in answers.items()}},
-            )
+        seen = things_in(picture)
+        score, answers = _judged(sample.inputs["questions"], seen)
+        return {
+            "values": {"score": score, "whole": float(all(answers.values()))},
+            "payload": {"seen": seen, "answers": {str(id): said for id, said in answers.items()}},
+        }
 
     def summarize(self, samples: Sequence[Sample], scores: Sequence[Score]) -> list[Metric]:
         """Overall and categories on prompts like those of training; held-out ones apart.

@@ -20,7 +20,6 @@ from unimm_eval.api import (
     PictureError,
     Sample,
     Score,
-    Solver,
     TaskConfig,
     UserError,
     encode_png,
@@ -34,13 +33,13 @@ from unimm_eval.tasks.dpgbench.files import read_prompts, read_questions
 from unimm_eval.tasks.dpgbench.graph import Question, faults_of, released_questions
 from unimm_eval.tasks.dpgbench.grids import cell_of, grid_of
 from unimm_eval.tasks.dpgbench.scoring import Tally, whole_prompts
-from unimm_eval.tasks.geneval.drawing import draw
+from unimm_eval.tasks.drawing import GENERATION, DrawingConfig, DrawingTask
 
 PICTURES = 4
 """Of a prompt: as many as a grid holds."""
 
 
-class DPGBenchConfig(JudgedConfig):
+class DPGBenchConfig(DrawingConfig, JudgedConfig):
     judge: str | None = Field(
         "mplug", description="who judges: mplug, openai:MODEL@URL, or a model as given to --model"
     )
@@ -51,9 +50,6 @@ class DPGBenchConfig(JudgedConfig):
     resolution: int | None = Field(
         None, ge=1, description="side of a picture in pixels, where four come in one file"
     )
-    num_inference_steps: int = Field(25, ge=1, description="solver steps of each picture")
-    guidance_scale: float = Field(3.0, ge=1, description="classifier-free guidance; 1 is none")
-    solver: Solver = Field("euler", description="euler, or heun, which asks twice a step")
 
 
 @runtime_checkable
@@ -64,19 +60,13 @@ class _OneFile(Protocol):
         """None where the prompt's pictures are files of their own. Raises PictureError."""
 
 
-class DPGBench(JudgedTask):
+class DPGBench(DrawingTask, JudgedTask):
     """Whether pictures show what long prompts say, by questions that depend on each other."""
 
     Config: ClassVar[type[TaskConfig]] = DPGBenchConfig
     config: DPGBenchConfig
-    unpinned: ClassVar[frozenset[str]] = frozenset(
-        {
-            *JudgedConfig.model_fields,
-            "resolution",
-            "num_inference_steps",
-            "guidance_scale",
-            "solver",
-        }
+    unpinned: ClassVar[frozenset[str]] = (
+        frozenset(JudgedConfig.model_fields) | GENERATION | {"resolution"}
     )
 
     def judge_hint(self) -> str:
@@ -132,9 +122,7 @@ class DPGBench(JudgedTask):
         )
 
     def generation(self) -> Mapping[str, Any]:
-        return self.config.model_dump(
-            include={"num_inference_steps", "guidance_scale", "solver", "resolution"}
-        )
+        return {**super().generation(), "resolution": self.config.resolution}
 
     def produce(self, model: Any, items: Sequence[Item], ctx: Context) -> Iterator[Output]:
         """Pictures, cut out of a prompt's one file where the model has such."""
@@ -156,13 +144,7 @@ class DPGBench(JudgedTask):
             else:
                 yield Output(**ids, media={"picture": Picture(array=array)})
         if asked:
-            yield from draw(
-                model,
-                asked,
-                num_inference_steps=self.config.num_inference_steps,
-                guidance_scale=self.config.guidance_scale,
-                solver=self.config.solver,
-            )
+            yield from super().produce(model, asked, ctx)
 
     def _cell(self, array: np.ndarray, repeat: int, *, name: str) -> np.ndarray:
         """A picture out of a prompt's one file, which of a single picture may be that picture."""

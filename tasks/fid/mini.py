@@ -1,6 +1,6 @@
 """`fid:mini`: how far pictures of the world's captions are from true ones to a small classifier."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import count, islice
 from typing import Any, ClassVar
@@ -9,42 +9,31 @@ import numpy as np
 from pydantic import Field
 
 from unimm_eval.api import (
-    Context,
     Exhibit,
-    Item,
     Metric,
     Output,
-    PictureError,
     Sample,
     Score,
-    Solver,
-    Task,
     TaskConfig,
     make_samples,
 )
+from unimm_eval.tasks.drawing import DrawingConfig, PictureScoringTask
 from unimm_eval.tasks.fid import classifier
 from unimm_eval.tasks.fid.frechet import Statistics, frechet_distance, statistics_of
 from unimm_eval.tasks.fid.summary import FEATURES, distance_metric
-from unimm_eval.tasks.geneval.drawing import draw
 
 
-class FidMiniConfig(TaskConfig):
+class FidMiniConfig(DrawingConfig):
     pictures: int = Field(256, ge=1, description="captions, with one picture each")
     reference_pictures: int = Field(4096, ge=2, description="true pictures to compare with")
-    num_inference_steps: int = Field(25, ge=1, description="solver steps of each picture")
-    guidance_scale: float = Field(3.0, ge=1, description="classifier-free guidance; 1 is none")
-    solver: Solver = Field("euler", description="euler, or heun, which asks twice a step")
     bootstrap_resamples: int = Field(1000, ge=2, description="draws behind the interval")
 
 
-class FidMini(Task):
+class FidMini(PictureScoringTask):
     """Fréchet distance of pictures from true ones, on the features of the world's classifier."""
 
     Config: ClassVar[type[TaskConfig]] = FidMiniConfig
     config: FidMiniConfig
-
-    def generation(self) -> Mapping[str, Any]:
-        return self.config.model_dump(include={"num_inference_steps", "guidance_scale", "solver"})
 
     def judge_identity(self) -> str:
         """The protocol and the weights of the classifier."""
@@ -58,29 +47,9 @@ class FidMini(Task):
             for index, (prompt, _) in enumerate(rows)
         )
 
-    def produce(self, model: Any, items: Sequence[Item], ctx: Context) -> Iterator[Output]:
-        return draw(
-            model,
-            items,
-            num_inference_steps=self.config.num_inference_steps,
-            guidance_scale=self.config.guidance_scale,
-            solver=self.config.solver,
-        )
-
-    def judge(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> Iterator[Score]:
-        """The classifier's features of each picture."""
-        for output in outputs:
-            ids: dict[str, Any] = {"sample_id": output.sample_id, "repeat": output.repeat}
-            if output.error is not None:
-                yield Score(**ids, unscored=output.error)
-                continue
-            try:
-                picture = output.media["picture"].load()
-            except PictureError as error:
-                yield Score(**ids, unscored=error.what)
-                continue
-            features = next(classifier.features_of([picture]))
-            yield Score(**ids, arrays={FEATURES: features})
+    def score(self, sample: Sample, picture: np.ndarray) -> dict[str, Any]:
+        """The classifier's features."""
+        return {"arrays": {FEATURES: next(classifier.features_of([picture]))}}
 
     def summarize(self, samples: Sequence[Sample], scores: Sequence[Score]) -> list[Metric]:
         """`distance`; chance is what gray pictures score, and among the facts is what as many

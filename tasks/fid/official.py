@@ -13,17 +13,13 @@ from pydantic import Field
 
 from unimm_eval import data, stats
 from unimm_eval.api import (
-    Context,
     Exhibit,
     IncompleteError,
-    Item,
     Metric,
     Output,
     PictureError,
     Sample,
     Score,
-    Solver,
-    Task,
     TaskConfig,
     UserError,
     make_samples,
@@ -38,18 +34,18 @@ from unimm_eval.judges.inception import (
 )
 from unimm_eval.judges.weights import resolve_device
 from unimm_eval.tasks.cc12m.folder import Captioned, read_folder
+from unimm_eval.tasks.drawing import DrawingConfig, DrawingTask
 from unimm_eval.tasks.fid.extras import CLIP, LPIPS, Extra, Extras, clip_extra, lpips_extra
 from unimm_eval.tasks.fid.frechet import Statistics
 from unimm_eval.tasks.fid.reference import reference_statistics
 from unimm_eval.tasks.fid.summary import FEATURES as ARRAY
 from unimm_eval.tasks.fid.summary import distance_metric
-from unimm_eval.tasks.geneval.drawing import draw
 
 LEAST = FEATURES
 NOTHING = "no two pictures of a caption have one size that the network can look at"
 
 
-class FidConfig(TaskConfig):
+class FidConfig(DrawingConfig):
     path: Path | None = Field(None, description="a folder of pictures with captions")
     definition: DefinitionName = Field(
         "clean", description="how pictures are resized, and by whose network; never mixed"
@@ -60,15 +56,12 @@ class FidConfig(TaskConfig):
     lpips_diversity: bool = Field(
         True, description="LPIPS between pictures of a caption too, where its weights are there"
     )
-    num_inference_steps: int = Field(25, ge=1, description="solver steps of each picture")
-    guidance_scale: float = Field(3.0, ge=1, description="classifier-free guidance; 1 is none")
-    solver: Solver = Field("euler", description="euler, or heun, which asks twice a step")
     bootstrap_resamples: int = Field(200, ge=2, description="draws behind the interval")
     judge_device: str = Field("auto", description="where the networks run")
     judge_batch_size: int = Field(32, ge=1, description="pictures a network sees at once")
 
 
-class Fid(Task):
+class Fid(DrawingTask):
     """Fréchet Inception distance of generated pictures from a folder's, with CLIPScore and LPIPS
     diversity beside it."""
 
@@ -185,9 +178,6 @@ class Fid(Task):
     def data_identity(self) -> str:
         return stable_hash([[picture.sha256, picture.caption] for picture in self._pictures])
 
-    def generation(self) -> Mapping[str, Any]:
-        return self.config.model_dump(include={"num_inference_steps", "guidance_scale", "solver"})
-
     def samples(self) -> Iterator[Sample]:
         """The captions in order of their pictures' names; the caption's picture is the cluster."""
         rows = (
@@ -202,15 +192,6 @@ class Fid(Task):
             for picture in self._pictures
         )
         return make_samples(rows, repeats=self.config.images_per_prompt)
-
-    def produce(self, model: Any, items: Sequence[Item], ctx: Context) -> Iterator[Output]:
-        return draw(
-            model,
-            items,
-            num_inference_steps=self.config.num_inference_steps,
-            guidance_scale=self.config.guidance_scale,
-            solver=self.config.solver,
-        )
 
     def _load(self) -> Inception:
         return Inception(

@@ -9,21 +9,16 @@ import numpy as np
 from pydantic import Field
 
 from unimm_eval.api import (
-    Context,
     Exhibit,
-    Item,
     Metric,
     Output,
-    PictureError,
     Sample,
     Score,
-    Solver,
-    Task,
     TaskConfig,
     make_samples,
 )
+from unimm_eval.tasks.drawing import DrawingConfig, PictureScoringTask
 from unimm_eval.tasks.geneval.aggregate import mean_of_tags, summary
-from unimm_eval.tasks.geneval.drawing import draw
 from unimm_eval.tasks.geneval.prompts import TAGS
 from unimm_eval.tasks.geneval.rules import Box, Detection, score_image
 
@@ -33,27 +28,19 @@ HELD_OUT_TAGS = ("two_object", "colors", "position", "color_attr")
 _MAX_INDEX = 2000  # where a tag's prompts are looked for
 
 
-class GenEvalMiniConfig(TaskConfig):
+class GenEvalMiniConfig(DrawingConfig):
     prompts_per_tag: int = Field(16, ge=1, description="prompts a tag, like those of training")
     held_out_prompts: int = Field(
         6, ge=0, description="prompts a tag that state what training lacks"
     )
     images_per_prompt: int = Field(4, ge=1, description="pictures of each prompt")
-    num_inference_steps: int = Field(25, ge=1, description="solver steps of each picture")
-    guidance_scale: float = Field(3.0, ge=1, description="classifier-free guidance; 1 is none")
-    solver: Solver = Field("euler", description="euler, or heun, which asks twice a step")
 
 
-class GenEvalMini(Task):
+class GenEvalMini(PictureScoringTask):
     """Whether pictures show what their prompts say, by GenEval's rules."""
 
     Config: ClassVar[type[TaskConfig]] = GenEvalMiniConfig
     config: GenEvalMiniConfig
-
-    def generation(self) -> Mapping[str, Any]:
-        settings = self.config.model_dump(include={"num_inference_steps", "guidance_scale"})
-        # Euler is what pictures were made with before there was a choice: they keep their keys.
-        return settings if self.config.solver == "euler" else {**settings, "solver": "heun"}
 
     def samples(self) -> Iterator[Sample]:
         """Prompts with GenEval's metadata, the tags taking turns, held-out ones last; the prompt is
@@ -81,33 +68,13 @@ class GenEvalMini(Task):
                 break
         return sorted(chosen.values(), key=lambda metadata: metadata["held_out"])
 
-    def produce(self, model: Any, items: Sequence[Item], ctx: Context) -> Iterator[Output]:
-        return draw(
-            model,
-            items,
-            num_inference_steps=self.config.num_inference_steps,
-            guidance_scale=self.config.guidance_scale,
-            solver=self.config.solver,
-        )
-
-    def judge(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> Iterator[Score]:
+    def score(self, sample: Sample, picture: np.ndarray) -> dict[str, Any]:
         """GenEval's rules on what the world's detector sees."""
-        for sample, output in zip(samples, outputs, strict=True):
-            ids: dict[str, Any] = {"sample_id": output.sample_id, "repeat": output.repeat}
-            if output.error is not None:
-                yield Score(**ids, unscored=output.error)
-                continue
-            try:
-                array = output.media["picture"].load()
-            except PictureError as error:
-                yield Score(**ids, unscored=error.what)
-                continue
-            correct, reason, details = verdict(array, sample.inputs)
-            yield Score(
-                **ids,
-                values={"correct": float(correct)},
-                payload={"reason": reason, "details": details},
-            )
+        correct, reason, details = verdict(picture, sample.inputs)
+        return {
+            "values": {"correct": float(correct)},
+            "payload": {"reason": reason, "details": details},
+        }
 
     def summarize(self, samples: Sequence[Sample], scores: Sequence[Score]) -> list[Metric]:
         """GenEval's aggregation; combinations that training lacks have an overall score apart."""

@@ -1,7 +1,7 @@
 """`geneval`: the 553 prompts, judged by a detector and CLIP as the released evaluator does."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain, zip_longest
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -18,8 +18,6 @@ from unimm_eval.api import (
     PictureError,
     Sample,
     Score,
-    Solver,
-    Task,
     TaskConfig,
     UserError,
     make_samples,
@@ -27,21 +25,18 @@ from unimm_eval.api import (
 from unimm_eval.judges import clip_colors
 from unimm_eval.judges.mask2former import VARIANTS, Variant, check_config
 from unimm_eval.judges.weights import resolve_device
+from unimm_eval.tasks.drawing import GENERATION, DrawingConfig, DrawingTask
 from unimm_eval.tasks.geneval.aggregate import summary
-from unimm_eval.tasks.geneval.drawing import draw
 from unimm_eval.tasks.geneval.judging import PictureJudge, scores
 from unimm_eval.tasks.geneval.prompts import TAGS, Metadata, difference, metadata_of, read_prompts
 
 
-class GenEvalConfig(TaskConfig):
+class GenEvalConfig(DrawingConfig):
     detector: Literal["mask2former-official", "mask2former-hf"] = Field(
         "mask2former-official",
         description="which weights look at the pictures; mask2former-official is unverified",
     )
     images_per_prompt: int = Field(4, ge=1, description="pictures of each prompt")
-    num_inference_steps: int = Field(25, ge=1, description="solver steps of each picture")
-    guidance_scale: float = Field(3.0, ge=1, description="classifier-free guidance; 1 is none")
-    solver: Solver = Field("euler", description="euler, or heun, which asks twice a step")
     judge_device: str = Field("auto", description="where the detector and CLIP run")
     judge_batch_size: int = Field(8, ge=1, description="pictures of one size detected at once")
 
@@ -54,19 +49,12 @@ class _Annotated(Protocol):
         """None where nothing came with them. Raises PictureError."""
 
 
-class GenEval(Task):
+class GenEval(DrawingTask):
     """Whether pictures show what their prompts say, as GenEval's released code decides it."""
 
     Config: ClassVar[type[TaskConfig]] = GenEvalConfig
-    unpinned: ClassVar[frozenset[str]] = frozenset(
-        {
-            "limit",
-            "num_inference_steps",
-            "guidance_scale",
-            "solver",
-            "judge_device",
-            "judge_batch_size",
-        }
+    unpinned: ClassVar[frozenset[str]] = (
+        frozenset({"limit", "judge_device", "judge_batch_size"}) | GENERATION
     )
     config: GenEvalConfig
 
@@ -121,9 +109,6 @@ class GenEval(Task):
         """Protocol, and name and hash of each network's weights."""
         return self._judge_identity
 
-    def generation(self) -> Mapping[str, Any]:
-        return self.config.model_dump(include={"num_inference_steps", "guidance_scale", "solver"})
-
     def samples(self) -> Iterator[Sample]:
         """The prompts, the tags taking turns so that under `limit` each has some; `key` is the
         place in the benchmark's file, and the cluster."""
@@ -144,13 +129,7 @@ class GenEval(Task):
             else:
                 asked.append(item)
         if asked:
-            yield from draw(
-                model,
-                asked,
-                num_inference_steps=self.config.num_inference_steps,
-                guidance_scale=self.config.guidance_scale,
-                solver=self.config.solver,
-            )
+            yield from super().produce(model, asked, ctx)
 
     def judge(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> Iterator[Score]:
         """Detector, colours, rules. The networks are there only as long as this runs."""

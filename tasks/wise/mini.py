@@ -1,50 +1,42 @@
 """`wise:mini`: pictures of riddles that only facts told in text resolve, with an exact judge."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, zip_longest
 from typing import Any, ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from unimm_eval import stats
 from unimm_eval.api import (
-    Context,
     Exhibit,
-    Item,
     Metric,
     Output,
-    PictureError,
     Sample,
     Score,
-    Task,
     TaskConfig,
     make_samples,
 )
+from unimm_eval.tasks.drawing import DrawingConfig, PictureScoringTask
 from unimm_eval.tasks.geneval import verdict
-from unimm_eval.tasks.geneval.drawing import draw
 
 KINDS = ("shape_riddle", "color_riddle")
 _MAX_INDEX = 2000  # where riddles are looked for
 
 
-class WiseMiniConfig(TaskConfig):
+class WiseMiniConfig(DrawingConfig):
     riddles_per_kind: int = Field(24, ge=1, description="riddles about shapes, and about colours")
     held_out_riddles: int = Field(
         12, ge=0, description="riddles whose answer is a colour that training never shows so"
     )
     images_per_prompt: int = Field(3, ge=1, description="pictures of each riddle")
-    num_inference_steps: int = Field(25, ge=1, description="Euler steps of each picture")
-    guidance_scale: float = Field(3.0, ge=1, description="classifier-free guidance; 1 is none")
 
 
-class WiseMini(Task):
+class WiseMini(PictureScoringTask):
     """Whether a picture shows what a riddle means, which no caption says."""
 
     Config: ClassVar[type[TaskConfig]] = WiseMiniConfig
     config: WiseMiniConfig
-
-    def generation(self) -> Mapping[str, Any]:
-        return self.config.model_dump(include={"num_inference_steps", "guidance_scale"})
 
     def samples(self) -> Iterator[Sample]:
         """Riddles with GenEval's metadata, the kinds taking turns, held-out ones last. The fact is
@@ -84,36 +76,16 @@ class WiseMini(Task):
         turns = [row for row in chain.from_iterable(zip_longest(*columns)) if row is not None]
         return turns + [row for row in chosen.values() if row["held_out"]]
 
-    def produce(self, model: Any, items: Sequence[Item], ctx: Context) -> Iterator[Output]:
-        return draw(
-            model,
-            items,
-            num_inference_steps=self.config.num_inference_steps,
-            guidance_scale=self.config.guidance_scale,
-            solver="euler",
-        )
-
-    def judge(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> Iterator[Score]:
+    def score(self, sample: Sample, picture: np.ndarray) -> dict[str, Any]:
         """Exactly one thing, and the one that is meant: several guesses at once are none."""
-        for sample, output in zip(samples, outputs, strict=True):
-            ids: dict[str, Any] = {"sample_id": output.sample_id, "repeat": output.repeat}
-            if output.error is not None:
-                yield Score(**ids, unscored=output.error)
-                continue
-            try:
-                array = output.media["picture"].load()
-            except PictureError as error:
-                yield Score(**ids, unscored=error.what)
-                continue
-            correct, reason, details = verdict(array, sample.inputs)
-            things = sum(len(rows) for rows in details.values())
-            if correct and things != 1:
-                correct, reason = False, f"{things} things instead of one"
-            yield Score(
-                **ids,
-                values={"correct": float(correct)},
-                payload={"reason": reason, "details": details},
-            )
+        correct, reason, details = verdict(picture, sample.inputs)
+        things = sum(len(rows) for rows in details.values())
+        if correct and things != 1:
+            correct, reason = False, f"{things} things instead of one"
+        return {
+            "values": {"correct": float(correct)},
+            "payload": {"reason": reason, "details": details},
+        }
 
     def summarize(self, samples: Sequence[Sample], scores: Sequence[Score]) -> list[Metric]:
         """The overall score is the unweighted mean of both kinds; without one of them it is left

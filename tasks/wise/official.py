@@ -4,16 +4,11 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
-
-from pydantic import Field
+from typing import ClassVar
 
 from unimm_eval import stats
 from unimm_eval.api import (
-    Context,
     Exhibit,
-    ImageRequest,
-    Item,
     Metric,
     Output,
     Picture,
@@ -31,6 +26,7 @@ from unimm_eval.judges import (
     verdicts,
     without_thoughts,
 )
+from unimm_eval.tasks.drawing import DrawingConfig, DrawingTask
 from unimm_eval.tasks.wise.instruction import Instruction, read_instruction
 from unimm_eval.tasks.wise.records import group_of, read_records
 
@@ -56,12 +52,11 @@ ASPECTS = {"Consistency": 0.7, "Realism": 0.2, "Aesthetic Quality": 0.1}
 """Weights of the three scores of the legacy protocol, each 0 to 2."""
 
 
-class WiseConfig(JudgedConfig):
-    num_inference_steps: int = Field(25, ge=1, description="steps of each picture")
-    guidance_scale: float = Field(3.0, ge=1, description="classifier-free guidance; 1 is none")
+class WiseConfig(DrawingConfig, JudgedConfig):
+    """How pictures are drawn and who judges them."""
 
 
-class _Wise(JudgedTask):
+class _Wise(DrawingTask, JudgedTask):
     """What both protocols share. WISE fixes no generation settings, so they identify the row and
     not the protocol."""
 
@@ -88,28 +83,8 @@ class _Wise(JudgedTask):
         records = read_records([file.path(self.data_dir) for file in files], protocol=self.variant)
         return make_samples((record.model_dump(), record.Prompt) for record in records)
 
-    def generation(self) -> Mapping[str, Any]:
-        return self.config.model_dump(include={"num_inference_steps", "guidance_scale"})
-
-    def produce(self, model: Any, items: Sequence[Item], ctx: Context) -> Iterator[Output]:
-        requests = [
-            ImageRequest(
-                sample_id=item.sample.id,
-                repeat=item.repeat,
-                seed=item.seed,
-                prompt=item.sample.inputs["Prompt"],
-                key=str(item.sample.inputs["prompt_id"]),
-                guidance_scale=self.config.guidance_scale,
-                num_inference_steps=self.config.num_inference_steps,
-            )
-            for item in items
-        ]
-        for item, array in zip(items, model.generate_images(requests), strict=True):
-            yield Output(
-                sample_id=item.sample.id,
-                repeat=item.repeat,
-                media={"picture": Picture(array=array)},
-            )
+    def prompt_and_key(self, sample: Sample) -> tuple[str, str]:
+        return sample.inputs["Prompt"], str(sample.inputs["prompt_id"])
 
     def judge(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> Iterator[Score]:
         """One question a picture; an answer that is no verdict is asked for again, as released."""

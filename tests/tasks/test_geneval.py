@@ -107,7 +107,11 @@ def test_requests_say_all_of_the_protocol(run, make_task):
     assert len({(r.key, r.repeat) for r in painter.seen}) == len(painter.seen) == 448
     assert len({r.seed for r in painter.seen}) == 448
     assert {r.solver for r in painter.seen} == {"euler"}
-    assert task.generation() == {"num_inference_steps": 3, "guidance_scale": 1.5}
+    assert task.generation() == {
+        "num_inference_steps": 3,
+        "guidance_scale": 1.5,
+        "solver": "euler",
+    }
     heun = make_task("geneval:mini", num_inference_steps=3, guidance_scale=1.5, solver="heun")
     assert heun.generation() == {**task.generation(), "solver": "heun"}
 

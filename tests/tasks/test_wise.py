@@ -12,9 +12,8 @@ from judge_server import MODEL, JudgeServer, digest, question_of, serving
 from wise_files import EVALUATOR, ids_of, pinned_card, record, samples_of
 
 from unimm_eval import evaluate
-from unimm_eval.api import IncompleteError, Picture, Score, UserError
+from unimm_eval.api import IncompleteError, Picture, Score, UserError, load_record
 from unimm_eval.engine.evaluate import dry_run
-from unimm_eval.engine.load import read_record
 from unimm_eval.engine.preflight import make_task
 from unimm_eval.engine.registry import task_entries
 from unimm_eval.engine.rejudge import rejudge
@@ -242,7 +241,7 @@ def test_another_judge_is_another_run_on_the_same_pictures(make, server, tmp_pat
     assert again.run == whole.run
     assert first.get("wise").protocol_hash != again.get("wise").protocol_hash
     assert first.model == again.model
-    assert read_record(tmp_path / "first") == first  # it stays as it is
+    assert load_record(tmp_path / "first") == first  # it stays as it is
     pictures = [sorted(p.name for p in (tmp_path / run / "media").rglob("*.png"))
                 for run in ("first", "again")]  # fmt: skip
     assert pictures[0] == pictures[1] != []
@@ -257,7 +256,7 @@ def test_the_same_judge_goes_on_in_the_run(make, server, tmp_path):
     record = rejudge(tmp_path / "run", tasks=[make("wise", judge=server.spec)])
     assert record.get("wise").unscored == 0
     assert sum("PROMPT" in question_of(body) for body in server.bodies) == 1
-    assert read_record(tmp_path / "run") == record
+    assert load_record(tmp_path / "run") == record
 
 
 def test_judging_again_is_refused_where_it_makes_no_sense(make, server, tmp_path):
