@@ -23,9 +23,10 @@ from unimm_eval.api import (
     Score,
     TaskConfig,
     UserError,
+    load_record,
 )
 from unimm_eval.engine.evaluate import dry_run
-from unimm_eval.engine.load import load_run, read_record
+from unimm_eval.engine.load import load_run
 from unimm_eval.engine.progress import Silent
 
 
@@ -76,8 +77,8 @@ def test_a_run_leaves_its_record(folder):
     assert (row.n, row.mini, row.limited, row.headline) == (20, True, False, True)
     assert row.range == (0.0, 1.0)
     assert record.get("draw", "spread").direction == "lower"
-    assert read_record(folder) == record
-    assert read_record(folder / "results.json") == record
+    assert load_record(folder) == record
+    assert load_record(folder / "results.json") == record
     assert record.run.tasks["say"]["samples"] == 10
     assert record.volatile["folder"] == str(folder)
     assert len(record.to_pandas()) == 6
@@ -346,7 +347,7 @@ def misbehaving(produced=None, judged=None, metrics=None):
         (misbehaving(metrics=lambda found: [found[0], found[0]]), "its card has"),
         (
             misbehaving(metrics=lambda found: [replace(found[0], value=float("nan"))]),
-            "must be a finite number",
+            "be a finite number",
         ),
     ],
 )

@@ -26,6 +26,7 @@ from unimm_eval.api.capabilities import (
     ScoresText,
     Solver,
     TextScore,
+    Turn,
     capabilities_of,
 )
 from unimm_eval.api.errors import (
@@ -37,10 +38,30 @@ from unimm_eval.api.errors import (
     DefectError,
     IncompleteError,
     PictureError,
+    SampleError,
     UserError,
+    explain,
 )
+from unimm_eval.api.groups import Group, GroupMember, GroupMetric
 from unimm_eval.api.pictures import Picture, content_hash, decode_picture, encode_png
-from unimm_eval.api.record import SCHEMA_VERSION, ModelInfo, Result, RunInfo, RunRecord
+from unimm_eval.api.record import (
+    SCHEMA_VERSION,
+    ModelInfo,
+    Result,
+    RunInfo,
+    RunRecord,
+    ScoresFile,
+)
+from unimm_eval.api.record_files import (
+    RESULTS_FILE,
+    load_record,
+    load_scores,
+    record_file,
+    record_folder,
+    record_to_json,
+    scores_file,
+)
+from unimm_eval.api.record_scores import ScoredOutput, scores_from_parquet, scores_to_parquet
 from unimm_eval.api.samples import (
     Exhibit,
     Item,
@@ -61,6 +82,7 @@ __all__ = [
     "EXIT_OK",
     "EXIT_USER",
     "EXIT_WORSE",
+    "RESULTS_FILE",
     "SCHEMA_VERSION",
     "Adapter",
     "CaptionRequest",
@@ -79,6 +101,9 @@ __all__ = [
     "FrameContext",
     "GeneratesImages",
     "GeneratesText",
+    "Group",
+    "GroupMember",
+    "GroupMetric",
     "ImageRequest",
     "IncompleteError",
     "Item",
@@ -97,19 +122,32 @@ __all__ = [
     "RunInfo",
     "RunRecord",
     "Sample",
+    "SampleError",
     "Score",
+    "ScoredOutput",
+    "ScoresFile",
     "ScoresText",
     "Solver",
     "Task",
     "TaskConfig",
     "TextScore",
+    "Turn",
     "UserError",
     "canonical_json",
     "capabilities_of",
     "content_hash",
     "decode_picture",
     "encode_png",
+    "explain",
     "item_seed",
+    "load_record",
+    "load_scores",
     "make_samples",
+    "record_file",
+    "record_folder",
+    "record_to_json",
+    "scores_file",
+    "scores_from_parquet",
+    "scores_to_parquet",
     "stable_hash",
 ]

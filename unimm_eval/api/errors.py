@@ -1,6 +1,8 @@
 """Errors that a user meets, and the exit codes they end in (DESIGN: 0 fine, 1 worse, 2 change
 something, 3 incomplete, 4 a defect of ours)."""
 
+from pydantic import ValidationError
+
 EXIT_OK = 0
 EXIT_WORSE = 1
 EXIT_USER = 2
@@ -34,5 +36,18 @@ class DefectError(Exception):
     exit_code = EXIT_DEFECT
 
 
-class PictureError(UserError):
+class SampleError(UserError):
+    """One sample that cannot be answered, for reasons of its own. It costs its own output, which
+    carries the message and is unscored; the run goes on."""
+
+
+class PictureError(SampleError):
     """A picture that is missing, not a picture, or too large; the message names it."""
+
+
+def explain(error: ValidationError) -> str:
+    """What pydantic found, in one line."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or 'value'}: {item['msg']}"
+        for item in error.errors()
+    )

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from unimm_eval.api import UserError
-from unimm_eval.engine.registry import explain, nearest
+from unimm_eval.api import UserError, explain
+from unimm_eval.engine.registry import nearest
 from unimm_eval.engine.settings import parse_assignments
 
 

@@ -24,11 +24,12 @@ from unimm_eval.api import (
     stable_hash,
 )
 from unimm_eval.engine.execute import execute
+from unimm_eval.engine.groups import group_rows
 from unimm_eval.engine.machine import hardware, threads, versions
 from unimm_eval.engine.plan import BatchSize, PlannedTask
 from unimm_eval.engine.preflight import Options, Ready, prepare
 from unimm_eval.engine.progress import Progress, Silent
-from unimm_eval.engine.registry import find_adapter
+from unimm_eval.engine.registry import find_adapter, group_entries
 from unimm_eval.engine.run import RUNS, RunFolder, plan_hash, run_identity, run_name
 from unimm_eval.judges import JudgedTask
 
@@ -112,11 +113,12 @@ def perform(
     """Run what is planned, to its end, in the folder `path`. Without a `model` every output must be
     there."""
     device = str(identity["device"])
+    groups = group_entries().values()  # here, where a card that is none costs nothing yet
     with RunFolder(path, identity=identity, planned=planned) as folder:
         progress.note(f"run {path}")
         started = time.monotonic()
         with threads(folder.threads):
-            results = execute(
+            results, scores = execute(
                 planned,
                 model,
                 folder=folder,
@@ -139,7 +141,8 @@ def perform(
                     for entry in planned
                 },
             ),
-            results=tuple(results),
+            results=(*results, *group_rows(groups, results)),
+            scores=scores,
             volatile={
                 "folder": str(path),
                 "created": folder.created,

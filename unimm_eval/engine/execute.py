@@ -25,15 +25,20 @@ from unimm_eval.api import (
     PictureError,
     Result,
     Sample,
+    SampleError,
     Score,
+    ScoresFile,
     UserError,
+    scores_file,
+    scores_to_parquet,
 )
 from unimm_eval.engine.export import checked, write_exports
+from unimm_eval.engine.files import write_atomic
 from unimm_eval.engine.machine import is_out_of_memory, release_memory
 from unimm_eval.engine.plan import PlannedTask, halved_sizes
 from unimm_eval.engine.problems import joined
 from unimm_eval.engine.progress import Progress
-from unimm_eval.engine.results import rows_of, write_samples
+from unimm_eval.engine.results import rows_of
 from unimm_eval.engine.run import RunFolder
 from unimm_eval.engine.store import ItemKey, Store
 
@@ -59,13 +64,15 @@ def execute(
     model_key: str,
     context: Context,
     progress: Progress,
-) -> list[Result]:
-    """Run every task to its end and return the rows of the record.
+) -> tuple[list[Result], dict[str, ScoresFile]]:
+    """Run every task to its end and return the rows of the record, and by task what it says of the
+    file with the scores.
 
     Raises DefectError when a task raised, its own UserError when that is what it raised; whatever
     was computed is in the store by then.
     """
     results: list[Result] = []
+    files: dict[str, ScoresFile] = {}
     stopped: dict[str, Exception] = {}
     for entry in planned:
         progress.task_started(entry.name)
@@ -81,14 +88,14 @@ def execute(
                 progress=progress,
             )
             judge(entry, store=folder.store, progress=progress)
-            rows = summarize(entry, folder=folder, progress=progress)
+            rows, files[entry.name] = summarize(entry, folder=folder, progress=progress)
         except _TaskStopped as stop:
             stopped[entry.name] = stop.error
         results += rows
         progress.task_finished(entry.name, rows)
     if stopped:
         raise _failure(stopped, folder)
-    return results
+    return results, files
 
 
 def produce(
@@ -156,10 +163,11 @@ def _within_memory(
 
 
 def _ask(entry: PlannedTask, model: Any, items: Sequence[Item], context: Context) -> list[Output]:
-    """One batch through the task. A picture that does not decode costs the output that needs it."""
+    """One batch through the task. What cannot be answered (a picture that does not decode, a
+    question too long for the model) costs its own output."""
     try:
         outputs = list(entry.task.produce(model, items, context))
-    except PictureError as error:
+    except SampleError as error:
         if len(items) > 1:
             return [output for item in items for output in _ask(entry, model, [item], context)]
         key = _key(items[0])
@@ -275,8 +283,10 @@ def _scored(
             raise ValueError(f"task {entry.name} left {len(missing)} outputs without a score")
 
 
-def summarize(entry: PlannedTask, *, folder: RunFolder, progress: Progress) -> list[Result]:
-    """Rows of the record from what is in the store; writes `samples/<task>.parquet` and
+def summarize(
+    entry: PlannedTask, *, folder: RunFolder, progress: Progress
+) -> tuple[list[Result], ScoresFile]:
+    """Rows of the record from what is in the store; writes the scores' file and
     `exports/<task>/`."""
     progress.phase(entry.name, "summarize", total=0, done=0)
     outputs = folder.store.outputs(entry.name)
@@ -290,11 +300,11 @@ def summarize(entry: PlannedTask, *, folder: RunFolder, progress: Progress) -> l
             )
         metrics = entry.task.summarize([row[0] for row in rows], [row[2] for row in rows])
         results = rows_of(entry, metrics)
-    name = entry.name.replace("/", "_")
-    write_samples(folder.path / "samples" / f"{name}.parquet", rows)
+    data, file = scores_to_parquet(rows)
+    write_atomic(scores_file(folder.path, entry.name), data)
     exports = _guarded(checked(entry.task.export(rows)))
-    write_exports(folder.path / "exports" / name, exports)
-    return results
+    write_exports(folder.path / "exports" / entry.name.replace("/", "_"), exports)
+    return results, file
 
 
 def _key(item: Item) -> ItemKey:

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from unimm_eval import data
-from unimm_eval.api import Output, RunRecord, Sample, Score, Task, UserError
+from unimm_eval.api import Output, RunRecord, Sample, Score, Task, UserError, load_record
 from unimm_eval.engine.preflight import make_task
-from unimm_eval.engine.registry import explain, find_tasks, task_entries
-from unimm_eval.engine.run import RESULTS_FILE, read_run
+from unimm_eval.engine.registry import find_tasks, task_entries
+from unimm_eval.engine.run import read_run
 from unimm_eval.engine.store import Store
 
 
@@ -39,20 +37,6 @@ class LoadedRun:
     tasks: Mapping[str, LoadedTask]
 
 
-def read_record(path: Path) -> RunRecord:
-    """The record in a file, or in the folder of a run. Raises UserError when there is none."""
-    file = path / RESULTS_FILE if path.is_dir() else path
-    try:
-        return RunRecord.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise UserError(
-            f"{file} cannot be read: {error.strerror}.",
-            fix="Was the run finished? The command that began it continues it.",
-        ) from error
-    except ValidationError as error:
-        raise UserError(f"{file} is not the record of a run: {explain(error)}") from error
-
-
 def load_run(
     path: str | Path, *, tasks: Sequence[Task] = (), data_dir: str | Path | None = None
 ) -> LoadedRun:
@@ -63,7 +47,7 @@ def load_run(
     folder = Path(path)
     document = read_run(folder)
     identity = document["identity"]
-    record = read_record(folder)
+    record = load_record(folder)
     live = {task.card.name: task for task in tasks}
     entries = task_entries()
     loaded: dict[str, LoadedTask] = {}

@@ -10,16 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from unimm_eval import data
-from unimm_eval.api import Model, ModelInfo, RunRecord, Task, UserError
+from unimm_eval.api import (
+    RESULTS_FILE,
+    Model,
+    ModelInfo,
+    RunRecord,
+    Task,
+    UserError,
+    load_record,
+)
 from unimm_eval.engine.evaluate import perform, stoppable
 from unimm_eval.engine.files import explained
 from unimm_eval.engine.judging import find_judge
-from unimm_eval.engine.load import read_record
 from unimm_eval.engine.plan import PlannedTask, plan_task
 from unimm_eval.engine.preflight import make_task
 from unimm_eval.engine.progress import Progress, Silent
 from unimm_eval.engine.registry import find_adapter, find_tasks, task_entries
-from unimm_eval.engine.run import RESULTS_FILE, RUNS, read_run, run_identity, run_name
+from unimm_eval.engine.run import RUNS, read_run, run_identity, run_name
 from unimm_eval.engine.store import FILE as STORE_FILE
 from unimm_eval.engine.store import Store
 from unimm_eval.judges import JudgedConfig, JudgedTask
@@ -159,5 +166,5 @@ def _begin(path: Path, store: Store) -> None:
 def _model_info(folder: Path, model: Mapping[str, str]) -> ModelInfo:
     """What the run's record says of its model; less where the run never came to its end."""
     if (folder / RESULTS_FILE).exists():
-        return read_record(folder).model
+        return load_record(folder).model
     return ModelInfo(name=model["name"], spec=model["name"], fingerprint=model["fingerprint"])

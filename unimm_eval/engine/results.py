@@ -1,15 +1,10 @@
-"""From metrics and the store to what a person or another program reads."""
+"""From metrics to rows of the record."""
 
-import io
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
-from unimm_eval.api import Metric, Output, Result, Sample, Score
-from unimm_eval.engine.files import write_atomic
+from unimm_eval.api import Metric, Result
 from unimm_eval.engine.plan import PlannedTask
-
-Row = tuple[Sample, Output, Score]
 
 
 def rows_of(planned: PlannedTask, metrics: Sequence[Metric]) -> list[Result]:
@@ -46,38 +41,8 @@ def rows_of(planned: PlannedTask, metrics: Sequence[Metric]) -> list[Result]:
             mini=planned.task.card.mini,
             limited=planned.limited,
             protocol_hash=planned.protocol_hash,
-            facts=json.loads(json.dumps(found[name].facts)),
+            facts=json.loads(json.dumps(found[name].facts, allow_nan=False)),
         )
         for name, spec in specs.items()
         if name in found
     ]
-
-
-def write_samples(path: Path, rows: Sequence[Row]) -> None:
-    """One row an output: `sample`, `repeat`, `cluster`, `score.<name>` for every value, `unscored`
-    and `error` (why), and `inputs`, `values`, `payload` as JSON, `media` as JSON of file names."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    text = {
-        "sample": [sample.id for sample, _, _ in rows],
-        "cluster": [sample.cluster for sample, _, _ in rows],
-        "inputs": [json.dumps(sample.inputs) for sample, _, _ in rows],
-        "values": [json.dumps(output.values) for _, output, _ in rows],
-        "media": [json.dumps(_media_names(output)) for _, output, _ in rows],
-        "error": [output.error for _, output, _ in rows],
-        "unscored": [score.unscored for _, _, score in rows],
-        "payload": [json.dumps(score.payload) for _, _, score in rows],
-    }
-    columns = {name: pa.array(values, pa.string()) for name, values in text.items()}
-    columns["repeat"] = pa.array([output.repeat for _, output, _ in rows], pa.int64())
-    for name in sorted({name for _, _, score in rows for name in score.values}):
-        numbers = [score.values.get(name) for _, _, score in rows]
-        columns[f"score.{name}"] = pa.array(numbers, pa.float64())
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer)
-    write_atomic(path, buffer.getvalue())
-
-
-def _media_names(output: Output) -> dict[str, str]:
-    return {name: item.path.name for name, item in output.media.items() if item.path is not None}

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from unimm_eval.api import RunRecord, UserError, stable_hash
+from unimm_eval.api import RESULTS_FILE, RunRecord, UserError, record_to_json, stable_hash
 from unimm_eval.engine.files import explained, not_writable, write_atomic
 from unimm_eval.engine.machine import hardware, thread_count, versions
 from unimm_eval.engine.plan import PlannedTask, even_sizes
@@ -26,7 +26,6 @@ from unimm_eval.engine.store import Store
 
 SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
-RESULTS_FILE = "results.json"
 RUNS = Path("runs")
 
 
@@ -155,8 +154,7 @@ class RunFolder:
 
     def finish(self, record: RunRecord) -> None:
         """Write the record: from now on the run is complete."""
-        text = json.dumps(record.model_dump(mode="json"), indent=2)
-        write_atomic(self.path / RESULTS_FILE, text.encode())
+        write_atomic(self.path / RESULTS_FILE, record_to_json(record))
 
     def _save(self) -> None:
         write_atomic(self.path / RUN_FILE, json.dumps(self._document, indent=2).encode())
@@ -217,6 +215,9 @@ def differences(a: Any, b: Any, where: str = "") -> Iterator[tuple[str, str, str
     if isinstance(a, dict) and isinstance(b, dict):
         for key in [*a, *(key for key in b if key not in a)]:
             yield from differences(a.get(key), b.get(key), f"{where}.{key}".lstrip("."))
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        for index, (one, other) in enumerate(zip(a, b, strict=True)):
+            yield from differences(one, other, f"{where}.{index}".lstrip("."))
     elif a != b:
         yield where, _brief(a), _brief(b)
 

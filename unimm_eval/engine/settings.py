@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from unimm_eval.api import TaskConfig, UserError
-from unimm_eval.engine.registry import explain, nearest
+from unimm_eval.api import TaskConfig, UserError, explain
+from unimm_eval.engine.registry import nearest
 
 
 def parse_assignments(texts: Iterable[str]) -> dict[str, dict[str, str]]:
