@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from unimm_eval.adapters.windows import passes, rolling_windows
 
@@ -11,8 +12,8 @@ PREFIX = -1
 
 @st.composite
 def cuts(draw):
-    max_length = draw(st.integers(2, 12))
-    overlap = draw(st.integers(0, max_length - 2))
+    max_length = draw(st.integers(1, 12))
+    overlap = draw(st.integers(0, max_length - 1))
     ids = list(range(draw(st.integers(0, 60))))
     return ids, max_length, overlap
 
@@ -26,16 +27,25 @@ def test_every_token_is_scored_once_after_what_stands_before_it(cut):
     for window in windows:
         start = window.scored[0] + 1
         assert list(window.context) == text[start - len(window.context) : start]
-        assert len(window.context) >= 1
-        assert len(window.context) + len(window.scored) <= max_length
+        assert len(window.context) + len(window.scored) - 1 <= max_length
     for window in windows[1:]:
-        given_before = min(overlap + 1, window.scored[0])
-        assert len(window.context) == given_before
-    for window in windows[1:-1]:  # none is shorter than it must be
-        assert len(window.scored) == max_length - 1 - overlap
+        assert len(window.context) >= overlap + 1
+        assert len(window.context) + len(window.scored) - 1 == max_length
+    for window in windows[1:-1]:  # none scores less than it could
+        assert len(window.scored) == max_length - overlap
 
 
-@pytest.mark.parametrize(("max_length", "overlap"), [(1, 0), (4, 3), (4, 4), (4, -1)])
+@given(cuts())
+def test_the_windows_are_those_of_lm_eval(cut):
+    ids, max_length, overlap = cut
+    theirs = get_rolling_token_windows(
+        ids, prefix_token=PREFIX, max_seq_len=max_length, context_len=overlap + 1
+    )
+    ours = rolling_windows(ids, prefix=PREFIX, max_length=max_length, overlap=overlap)
+    assert [(w.context, w.scored) for w in ours] == [make_disjoint_window(w) for w in theirs]
+
+
+@pytest.mark.parametrize(("max_length", "overlap"), [(0, 0), (4, 4), (4, 5), (4, -1)])
 def test_windows_that_leave_nothing_to_score_are_refused(max_length, overlap):
     with pytest.raises(ValueError, match="nothing to score"):
         rolling_windows([1, 2, 3], prefix=PREFIX, max_length=max_length, overlap=overlap)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """`context` is given, `scored` is predicted; together at most the window's length."""
+    """`scored` is predicted after `context`: the model is given both but for the last of them."""
 
     context: Sequence[int]
     scored: Sequence[int]
@@ -15,20 +15,21 @@ class Window:
 def rolling_windows(
     ids: Sequence[int], *, prefix: int, max_length: int, overlap: int
 ) -> list[Window]:
-    """Cut `ids` into windows of at most `max_length` tokens, context included.
+    """Cut `ids` into windows for which the model is given at most `max_length` tokens.
 
-    The first window has `prefix` as its context; each later one the last `overlap` + 1 tokens
-    before it, since the first scored token needs one token to be predicted from. Raises ValueError
-    when that leaves nothing to score.
+    The first is predicted from `prefix`. Each later one is given at least `overlap` + 1 tokens from
+    before it, since its first token needs one to be predicted from; the last reaches back as far as
+    fits. These are lm-eval's windows with `context_len` = `overlap` + 1. Raises ValueError when
+    nothing is left to score.
     """
-    if not 0 <= overlap < max_length - 1:
+    if not 0 <= overlap < max_length:
         raise ValueError(f"overlap {overlap} leaves nothing to score in windows of {max_length}")
-    first = max_length - 1
-    windows = [Window(context=[prefix], scored=ids[:first])] if ids else []
-    step = max_length - 1 - overlap
-    for start in range(first, len(ids), step):
-        context = ids[max(0, start - 1 - overlap) : start]
-        windows.append(Window(context=context, scored=ids[start : start + step]))
+    windows = [Window(context=[prefix], scored=ids[:max_length])] if ids else []
+    step = max_length - overlap
+    for start in range(max_length, len(ids), step):
+        scored = ids[start : start + step]
+        context = ids[start + len(scored) - max_length - 1 : start]
+        windows.append(Window(context=context, scored=scored))
     return windows
 
 

@@ -1,0 +1,247 @@
+"""`hf:`: text models of transformers, from the hub at a revision or from a folder."""
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from unimm_eval.adapters.hf_chat import HubChat
+from unimm_eval.adapters.hf_files import PREFIX, HubSource, check_weights, read_config, refused
+from unimm_eval.adapters.hf_tokens import HubTokens
+from unimm_eval.adapters.windows import Window, passes, rolling_windows
+from unimm_eval.api import (
+    ChatRequest,
+    ContinuationRequest,
+    DocumentRequest,
+    SampleError,
+    TextScore,
+    UserError,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PASS_TOKENS = 8192
+"""Tokens, padding included, that one forward pass is given, and at least one row."""
+PASS_LOGITS = 2**30
+"""Logits of one forward pass, and at least one row: 2 GiB in bfloat16."""
+_PART_LOGITS = 2**22
+"""Logits that are turned into log-probabilities at once, in fp32: they stay in the cache."""
+
+
+class HubModel:
+    """A causal language model with its tokenizer: scores text and continues it.
+
+    Tokens are what lm-eval makes of a text, so that numbers of both compare.
+    """
+
+    summary = "text models of transformers, from the hub at a revision or from a folder"
+    examples = ("hf:ORG/NAME", "hf:ORG/NAME@REVISION", "hf:path/to/folder")
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, name: str, fingerprint: str, facts: Mapping[str, Any]
+    ) -> None:
+        """Raises UserError when the tokenizer has no token that a text can begin with."""
+        self._model = model
+        self._tokens = HubTokens(tokenizer, model.config, name=name)
+        self._chat = HubChat(model, self._tokens, name=name)
+        self._name = name
+        self._fingerprint = fingerprint
+        self._facts = facts
+        self._vocab_size: int = model.get_output_embeddings().weight.shape[0]
+        self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+
+    @classmethod
+    def matches(cls, spec: str) -> bool:
+        return spec.startswith(PREFIX)
+
+    @classmethod
+    def capabilities_for(cls, spec: str) -> frozenset[str]:
+        source = HubSource.parse(spec)
+        folder = source.fetch(weights=False)
+        read_config(source, folder)
+        if source.is_folder:
+            check_weights(source, folder)
+        return frozenset({"ScoresText", "GeneratesText"})
+
+    @classmethod
+    def load(cls, spec: str, *, device: str, dtype: str) -> "HubModel":
+        """`dtype` "auto" is the one that the checkpoint was saved in. Raises UserError."""
+        import torch
+        import transformers
+
+        source = HubSource.parse(spec)
+        folder = source.fetch(weights=True)
+        config = read_config(source, folder)
+        check_weights(source, folder)
+        with refused(source):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            model, loading = transformers.AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        if missing := sorted(loading["missing_keys"]):
+            raise UserError(
+                f"{spec} lacks {len(missing)} weights, which would be random: {missing[0]}, …",
+                fix="Choose a whole checkpoint of this architecture.",
+            )
+        return cls(
+            model.to(device).eval(),
+            tokenizer,
+            name=source.name,
+            fingerprint=source.fingerprint(folder),
+            facts=source.describe(folder),
+        )
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def describe(self) -> Mapping[str, Any]:
+        config = self._model.config
+        return {
+            "parameters": sum(p.numel() for p in self._model.parameters()),
+            "vocab_size": self._vocab_size,
+            "max_length": self._tokens.max_length,
+            "architecture": config.model_type,
+            "dtype": str(self._model.dtype).removeprefix("torch."),
+            "chat_template": bool(self._tokens.tokenizer.chat_template),
+            **self._facts,
+        }
+
+    def score_continuations(self, requests: Sequence[ContinuationRequest]) -> list[TextScore]:
+        """Spaces that end a context belong to its continuation; token boundaries are those of both
+        together; a context that does not fit loses its beginning. Raises SampleError when the
+        continuation alone does not fit, or is no token."""
+        windows = [self._window(request) for request in requests]
+        scored = self._score(windows, greedy=True)
+        return [
+            TextScore(
+                nats=nats,
+                tokens=len(window.scored),
+                bytes=len(request.continuation.encode()),
+                is_greedy=greedy,
+            )
+            for request, window, (nats, greedy) in zip(requests, windows, scored, strict=True)
+        ]
+
+    def score_documents(self, requests: Sequence[DocumentRequest]) -> list[TextScore]:
+        """Documents are scored without the tokens that the tokenizer would put around them, from
+        its first token on, which is predicted from the token for a text's beginning."""
+        texts = [request.text for request in requests]
+        encoded = self._tokens.encode(texts)
+        windows: list[Window] = []
+        counts = []
+        for request, ids in zip(requests, encoded, strict=True):
+            cut = rolling_windows(
+                ids,
+                prefix=self._tokens.prefix,
+                max_length=min(request.max_length, self._tokens.most),
+                overlap=request.overlap,
+            )
+            windows += cut
+            counts.append(len(cut))
+        scored = iter(self._score(windows, greedy=False))
+        return [
+            TextScore(
+                nats=math.fsum(next(scored)[0] for _ in range(count)),
+                tokens=len(ids),
+                bytes=len(text.encode()),
+            )
+            for text, ids, count in zip(texts, encoded, counts, strict=True)
+        ]
+
+    def generate_text(self, requests: Sequence[ChatRequest]) -> list[str]:
+        """Raises SampleError for a picture, and for one that does not fit with its answer."""
+        return self._chat.answers(requests)
+
+    def _window(self, request: ContinuationRequest) -> Window:
+        context = request.context.rstrip()
+        continuation = request.context[len(context) :] + request.continuation
+        if context:
+            before = self._tokens.whole(context)
+            scored = self._tokens.whole(context + continuation)[len(before) :]
+        else:
+            (scored,) = self._tokens.encode([continuation])
+            before = [self._tokens.prefix]
+            if scored[:1] == before:
+                scored = scored[1:]
+        limit = self._tokens.most
+        if not 0 < len(scored) <= limit:
+            raise SampleError(
+                f"sample {request.sample_id}: a continuation of {len(scored)} tokens cannot be "
+                f"scored by a model of {limit:,} tokens"
+            )
+        return Window(
+            context=(before or [self._tokens.prefix])[len(scored) - limit - 1 :], scored=scored
+        )
+
+    def _score(self, windows: Sequence[Window], *, greedy: bool) -> list[tuple[float, bool]]:
+        """(−log p, whether every token was the likeliest) of each window's scored tokens; the
+        latter is False where it is not asked for, since it costs a look at every logit."""
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for index, window in enumerate(windows):
+            # Continuations of one token after one context (the letters of a question) are one row.
+            rows.setdefault((*window.context, *window.scored[:-1]), []).append(index)
+        inputs = list(rows)
+        results = [(0.0, False)] * len(windows)
+        tokens = min(PASS_TOKENS, PASS_LOGITS // self._vocab_size)
+        for group in passes([len(ids) for ids in inputs], tokens=tokens):
+            indices = [index for row in group for index in rows[inputs[row]]]
+            asked = [(inputs[row], [windows[i] for i in rows[inputs[row]]]) for row in group]
+            found = self._score_pass(asked, greedy=greedy)
+            for index, result in zip(indices, found, strict=True):
+                results[index] = result
+        return results
+
+    def _score_pass(
+        self, asked: Sequence[tuple[Sequence[int], Sequence[Window]]], *, greedy: bool
+    ) -> list[tuple[float, bool]]:
+        """`_score` of rows of ids that fit in memory together, with the windows that each is for.
+
+        Rows are padded on the right, which a causal model does not see: no mask is needed, and
+        attention without one is the faster.
+        """
+        import torch
+
+        longest = max(len(ids) for ids, _ in asked)
+        first = min(len(window.context) for _, windows in asked for window in windows) - 1
+        pad = self._tokens.pad
+        ids_RS = torch.tensor([[*ids, *[pad] * (longest - len(ids))] for ids, _ in asked])
+        keep = {"logits_to_keep": longest - first} if self._keeps else {}
+        start = first if self._keeps else 0
+        found = []
+        with torch.inference_mode():
+            output = self._model(input_ids=ids_RS.to(self._model.device), use_cache=False, **keep)
+            for logits_SV, (_, windows) in zip(output.logits, asked, strict=True):
+                for window in windows:
+                    at = len(window.context) - 1 - start
+                    logits_NV = logits_SV[at : at + len(window.scored)]
+                    found.append(_likelihood(logits_NV, window.scored, greedy=greedy))
+            numbers: list[tuple[float, float]] = torch.stack(found).tolist()
+        return [(nats, bool(likeliest)) for nats, likeliest in numbers]
+
+
+def _likelihood(logits_NV: "Tensor", scored: Sequence[int], *, greedy: bool) -> "Tensor":
+    """fp64 [2]: −log p in nats, and 1 where each token was the likeliest, of tokens under their
+    logits. It stays on the device, so that nothing is waited for."""
+    import torch
+    from torch.nn import functional
+
+    target_N = torch.tensor(scored, device=logits_NV.device)
+    part = max(1, _PART_LOGITS // logits_NV.shape[1])
+    nats = likeliest = logits_NV.new_zeros(1, dtype=torch.float64)
+    for logits_PV, target_P in zip(logits_NV.split(part), target_N.split(part), strict=True):
+        losses_P = functional.cross_entropy(logits_PV.float(), target_P, reduction="none")
+        nats = nats + losses_P.double().sum()
+    if greedy:
+        likeliest = (logits_NV.argmax(-1) == target_N).all().double()[None]
+    return torch.cat([nats, likeliest])

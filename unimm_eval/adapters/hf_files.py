@@ -1,0 +1,125 @@
+"""Where the files of a transformers model are, and what they are before any weight is read.
+
+A spec is `hf:` and a folder, or a repository of the hub, at a revision or at its main branch. A
+repository is identified by the commit that the revision stands for, so that a branch that moved is
+another model; a folder by the hashes of its files. Weights are read from safetensors alone, and no
+code of a repository is run.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unimm_eval.api import UserError, stable_hash
+from unimm_eval.data import sha256_file
+
+PREFIX = "hf:"
+CONFIG = "config.json"
+WEIGHTS = "*.safetensors"
+_FILES = ("*.json", "*.jinja", "*.txt", "*.model", WEIGHTS)
+"""All that is read: weights, configurations, tokenizer. Anything else is left on the hub."""
+_FIX = "Give --model hf:ORG/NAME, hf:ORG/NAME@REVISION or hf:FOLDER."
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSource:
+    """A folder, or a repository with the revision that was asked for (None: its main branch)."""
+
+    place: str
+    revision: str | None = None
+
+    @classmethod
+    def parse(cls, spec: str) -> "HubSource":
+        """Raises UserError when the spec is neither a folder nor ORG/NAME."""
+        place = spec.removeprefix(PREFIX)
+        if Path(place).expanduser().is_dir():
+            return cls(place=str(Path(place).expanduser()))
+        repository, _, revision = place.partition("@")
+        parts = repository.split("/")
+        if len(parts) > 2 or not all(parts) or repository.startswith((".", "~")):
+            raise UserError(f"{spec}: {repository!r} is no folder and no repository.", fix=_FIX)
+        return cls(place=repository, revision=revision or None)
+
+    @property
+    def is_folder(self) -> bool:
+        return Path(self.place).is_dir()
+
+    @property
+    def name(self) -> str:
+        return Path(self.place).resolve().name if self.is_folder else self.place.split("/")[-1]
+
+    def fetch(self, *, weights: bool) -> Path:
+        """The folder that holds the files; those of a repository come into the hub's cache, or are
+        there already. Raises UserError."""
+        if self.is_folder:
+            return Path(self.place)
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        wanted = [name for name in _FILES if weights or name != WEIGHTS]
+        at = f" --revision {self.revision}" if self.revision else ""
+        try:
+            found = snapshot_download(self.place, revision=self.revision, allow_patterns=wanted)
+        except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"{PREFIX}{self.place}: cannot be fetched, and is not in the hub's cache: {reason}",
+                fix=f"Where there is a network: hf download {self.place}{at}. {_FIX}",
+            ) from error
+        return Path(found)
+
+    def fingerprint(self, folder: Path) -> str:
+        """Of the commit that `folder` is a snapshot of, or of the content of a folder's files."""
+        if self.is_folder:
+            paths = sorted({path for pattern in _FILES for path in folder.glob(pattern)})
+            rows = [[path.name, sha256_file(path)] for path in paths]
+        else:
+            rows = [[self.place, folder.name]]
+        return stable_hash(rows, length=64)
+
+    def describe(self, folder: Path) -> dict[str, Any]:
+        """Where the weights are from, for the record."""
+        if self.is_folder:
+            return {"repository": None, "revision": None}
+        return {"repository": self.place, "revision": folder.name}
+
+
+def read_config(source: HubSource, folder: Path) -> Any:
+    """The model's configuration. Raises UserError when it is not a text model of transformers."""
+    import transformers
+
+    with refused(source):
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UserError(
+            f"{PREFIX}{source.place}: {config.model_type} is no language model that transformers "
+            "can continue text with.",
+            fix="Choose a causal language model.",
+        )
+    return config
+
+
+def check_weights(source: HubSource, folder: Path) -> None:
+    """Raises UserError when there are no weights in safetensors."""
+    if any(folder.glob(WEIGHTS)):
+        return
+    pickled = [path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern)]
+    why = f", only {', '.join(sorted(pickled)[:3])}, and pickles are not read" if pickled else ""
+    raise UserError(
+        f"{PREFIX}{source.place}: there are no weights in safetensors{why}.",
+        fix="Save the model with save_pretrained, or choose a revision that has safetensors.",
+    )
+
+
+@contextmanager
+def refused(source: HubSource) -> Iterator[None]:
+    """What transformers says of files that it cannot use, as UserError."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "trust_remote_code" in str(error):
+            reason = "it needs code of its own repository, which is not run"
+        raise UserError(f"{PREFIX}{source.place} cannot be loaded: {reason}", fix=_FIX) from error
