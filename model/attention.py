@@ -3,6 +3,7 @@
 Shapes: B rows, S queries, K keys, H query heads, G key-value heads, E head dimension, D model.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,7 +32,8 @@ class KVCache:
     """Preallocated keys and values of `rows` sequences of up to `capacity` tokens.
 
     `lengths_B` is how many tokens of each row stand. New tokens are written behind them and count
-    only after `advance`, so a picture can be rewritten at every denoising step.
+    only after `advance`, so a picture can be rewritten at every denoising step. What rows that go
+    along unread write behind the capacity lands in a place that nothing reads.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class KVCache:
             raise ValueError(
                 f"{capacity} tokens do not fit the model's max_length of {config.max_length}"
             )
-        shape = (config.num_layers, rows, config.num_kv_heads, capacity, config.head_dim)
+        shape = (config.num_layers, rows, config.num_kv_heads, capacity + 1, config.head_dim)
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
         self.lengths_B = torch.zeros(rows, device=device, dtype=torch.long)
@@ -57,33 +59,49 @@ class KVCache:
         self, layer: int, k_BGSE: Tensor, v_BGSE: Tensor, index_BS: Tensor, width: int
     ) -> tuple[Tensor, Tensor]:
         """Store new keys and values at `index_BS`; returns the first `width` of all of them."""
-        index = index_BS[:, None, :, None].expand_as(k_BGSE)
+        index = index_BS.clamp(max=self.capacity)[:, None, :, None].expand_as(k_BGSE)
         self.keys[layer].scatter_(2, index, k_BGSE)
         self.values[layer].scatter_(2, index, v_BGSE)
         return self.keys[layer, :, :, :width], self.values[layer, :, :, :width]
 
+    def check_room(self, tokens_B: Tensor | int) -> None:
+        """Raises ValueError when `tokens_B` more tokens of each row do not fit."""
+        if (longest := int((self.lengths_B + tokens_B).max())) > self.capacity:
+            raise _does_not_fit(longest, self.capacity)
+
     def advance(self, tokens_B: Tensor | int) -> None:
         """Let `tokens_B` more tokens of each row stand. Raises ValueError when they do not fit."""
-        lengths_B = self.lengths_B + tokens_B
-        if (longest := int(lengths_B.max())) > self.capacity:
-            raise _does_not_fit(longest, self.capacity)
-        self.lengths_B = lengths_B
+        self.check_room(tokens_B)
+        self.lengths_B = self.lengths_B + tokens_B
 
-    def select(self, rows: Tensor, *, capacity: int) -> "KVCache":
-        """A copy of `rows` (they may repeat) with room for `capacity` tokens each: shares a prefix
-        among continuations."""
-        other = KVCache(
-            self.config,
-            rows=len(rows),
+    @property
+    def nbytes(self) -> int:
+        return self.keys.nbytes + self.values.nbytes
+
+    @classmethod
+    def gather(cls, picked: Sequence[tuple["KVCache", int]], *, capacity: int) -> "KVCache":
+        """Copies of (cache, row) pairs of one model, which may repeat, with room for `capacity`
+        tokens each: shares prefixes among continuations."""
+        first = picked[0][0]
+        made = cls(
+            first.config,
+            rows=len(picked),
             capacity=capacity,
-            device=self.keys.device,
-            dtype=self.keys.dtype,
+            device=first.keys.device,
+            dtype=first.keys.dtype,
         )
-        kept = min(capacity, self.capacity)
-        other.keys[..., :kept, :] = self.keys[:, rows, :, :kept]
-        other.values[..., :kept, :] = self.values[:, rows, :, :kept]
-        other.lengths_B = self.lengths_B[rows]
-        return other
+        places: dict[int, list[int]] = {}
+        for place, (source, _) in enumerate(picked):
+            places.setdefault(id(source), []).append(place)
+        for into in places.values():
+            source = picked[into[0]][0]
+            rows = torch.tensor([picked[place][1] for place in into], device=made.keys.device)
+            kept = min(capacity, source.capacity)
+            made.keys[:, into, :, :kept] = source.keys[:, rows, :, :kept]
+            made.values[:, into, :, :kept] = source.values[:, rows, :, :kept]
+            made.lengths_B[into] = source.lengths_B[rows]
+        made.check_room(0)
+        return made
 
 
 def _does_not_fit(tokens: int, capacity: int) -> ValueError:

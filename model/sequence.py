@@ -8,6 +8,8 @@ Shapes: B rows, S tokens a row, I pictures, T tokens a picture, C latent channel
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby, takewhile
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from torch import Tensor
 from unimm_eval.model.masks import Visible
 from unimm_eval.model.modality import IMAGE, TEXT
 from unimm_eval.model.tokenizer import Tokenizer
+
+P = TypeVar("P")  # a picture, in whatever form
 
 IGNORED = -100
 """Target of a token that is not trained on (cross_entropy's ignore_index)."""
@@ -87,20 +91,67 @@ def text_document(tokenizer: Tokenizer, text: str) -> Document:
     return [TextSegment(ids=[tokenizer.bos, *tokenizer.encode(text), tokenizer.eos])]
 
 
+def interleaved(tokenizer: Tokenizer, parts: Sequence[str | P]) -> list[list[int] | P]:
+    """`<bos>`, then texts and pictures as they come, each picture between `<boi>` and `<eoi>`:
+    token ids and pictures in turn."""
+    return _merged([[tokenizer.bos], *_shown(tokenizer, parts)])
+
+
+def conversation(
+    tokenizer: Tokenizer, asked: Sequence[Sequence[str | P]], answers: Sequence[str] = ()
+) -> list[list[int] | P]:
+    """Token ids and pictures of turns: what was asked in each, and the answers to all but the last.
+
+    The chat template of checkpoints of ours: `<bos>`, the pictures before any text, `<user>`, what
+    else is asked, `<assistant>`; behind an answer `<eot>` and the next turn from `<user>` on. A
+    picture stands between `<boi>` and `<eoi>`. A single one is first wherever it is given, as in
+    LLaVA and Cambrian; several stay in their places, so that the text can say which is which.
+    """
+    begin = list(asked[0])
+    if sum(not isinstance(part, str) for parts in asked for part in parts) == 1:
+        begin.sort(key=lambda part: isinstance(part, str))
+    leading = list(takewhile(lambda part: not isinstance(part, str), begin))
+    laid = [[tokenizer.bos], *_shown(tokenizer, leading)]
+    for number, parts in enumerate([begin[len(leading) :], *asked[1:]]):
+        if number:
+            laid.append([*tokenizer.encode(answers[number - 1]), tokenizer.eot])
+        laid += [[tokenizer.user], *_shown(tokenizer, parts), [tokenizer.assistant]]
+    return _merged(laid)
+
+
+def _shown(tokenizer: Tokenizer, parts: Sequence[str | P]) -> list[list[int] | P]:
+    """Texts without a picture between them are one; pictures between their tokens."""
+    laid: list[list[int] | P] = []
+    for is_text, group in groupby(parts, key=lambda part: isinstance(part, str)):
+        if is_text:
+            laid.append(tokenizer.encode("".join(str(part) for part in group)))
+        else:
+            for part in group:
+                laid += [[tokenizer.boi], part, [tokenizer.eoi]]  # type: ignore[list-item]
+    return laid
+
+
+def _merged(laid: Sequence[list[int] | P]) -> list[list[int] | P]:
+    """Neighbouring token ids as one list."""
+    merged: list[list[int] | P] = []
+    for part in laid:
+        if isinstance(part, list) and merged and isinstance(merged[-1], list):
+            merged[-1] += part
+        else:
+            merged.append(list(part) if isinstance(part, list) else part)
+    return merged
+
+
+def prompt_document(laid: Sequence[list[int] | PictureSegment]) -> Document:
+    """Token ids and pictures as a document of which nothing is trained on."""
+    return [TextSegment(ids=part, loss=False) if isinstance(part, list) else part for part in laid]
+
+
 def question_document(
     tokenizer: Tokenizer, pictures: Sequence[PictureSegment], question: str
 ) -> Document:
-    """`<bos>`, the pictures between `<boi>` and `<eoi>`, then `<user> question <assistant>`.
-
-    The chat template of checkpoints of ours: pictures stand first, as in LLaVA and Cambrian.
-    """
-    document: list[TextSegment | PictureSegment] = [TextSegment(ids=[tokenizer.bos], loss=False)]
-    for picture in pictures:
-        document.append(TextSegment(ids=[tokenizer.boi], loss=False))
-        document.append(picture)
-        document.append(TextSegment(ids=[tokenizer.eoi], loss=False))
-    document.append(_turn(tokenizer, question))
-    return document
+    """Pictures and a question to be answered, by the chat template."""
+    return prompt_document(conversation(tokenizer, [[*pictures, question]]))
 
 
 def chat_document(

@@ -38,7 +38,10 @@ LLAMA3_COPY = (
 
 
 class Tokenizer:
-    """Text to ids and back. Text never encodes to special tokens, whatever it says."""
+    """Text to ids and back. Text never encodes to special tokens, whatever it says.
+
+    `control` holds the ids of all of them, also of those without a name here.
+    """
 
     def __init__(self, bpe: BPE) -> None:
         """Raises ValueError that names the special tokens which are missing."""
@@ -61,6 +64,7 @@ class Tokenizer:
         self.pad, self.bos, self.eos, self.boi, self.eoi, self.user, self.assistant, self.eot = (
             special
         )
+        self.control = frozenset(ids.values())
 
     @property
     def vocab_size(self) -> int:

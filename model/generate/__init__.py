@@ -1,6 +1,7 @@
 """Generation from a cache: text, pictures, and both in one sequence (paper appendix B, E.3).
 
 session.py     rows of a cache that grow by text and by pictures
+prefixes.py    sessions on prompts whose shared beginnings are encoded once
 solver.py      Euler and Heun from noise to data
 pictures.py    a picture behind a prompt or any document, with classifier-free guidance
 text.py        sampled text, and guided choices
@@ -19,15 +20,19 @@ from unimm_eval.model.generate.pictures import (
     seeded_noise,
     unconditional,
 )
+from unimm_eval.model.generate.prefixes import Prefixes, Prompt
 from unimm_eval.model.generate.session import Session
 from unimm_eval.model.generate.solver import Solver, num_evaluations, solve
-from unimm_eval.model.generate.text import Sampling, choose_text, generate_text
+from unimm_eval.model.generate.text import Sampling, choice_ids, choose_text, generate_text
 
 __all__ = [
     "FrameContext",
+    "Prefixes",
+    "Prompt",
     "Sampling",
     "Session",
     "Solver",
+    "choice_ids",
     "choose_text",
     "continue_with_pictures",
     "generate_interleaved",

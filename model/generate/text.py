@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from unimm_eval.model.generate.session import Session
-from unimm_eval.model.sequence import Document
 from unimm_eval.model.tokenizer import Tokenizer
-from unimm_eval.model.unified import UnifiedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,59 +40,54 @@ class Sampling:
 
 @torch.inference_mode()
 def generate_text(
-    model: UnifiedModel,
+    session: Session,
     tokenizer: Tokenizer,
-    documents: Sequence[Document],
     *,
     seeds: Sequence[int],
-    max_new_tokens: int,
+    max_new_tokens: Sequence[int],
     sampling: Sequence[Sampling],
     finished: Callable[[int, list[int]], bool],
 ) -> list[list[int]]:
-    """Ids that continue each document, without the `<eot>`, `<eos>` or `<boi>` that ends it.
+    """Ids that continue each row, without the control token (`<eot>`, `<eos>`, `<boi>`, …) that
+    ends it; at most its `max_new_tokens`, for which the session has room.
 
     `finished(row, ids)` may end a row earlier (stop strings).
     """
-    session = Session(model, documents, new_tokens=max_new_tokens, pad=tokenizer.pad)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    ends = {tokenizer.eot, tokenizer.eos, tokenizer.boi}
-    texts: list[list[int]] = [[] for _ in documents]
-    active = [True] * len(documents)
-    for _ in range(max_new_tokens):
+    texts: list[list[int]] = [[] for _ in seeds]
+    active = [most > 0 for most in max_new_tokens]
+    while any(active):
         logits_RV = session.logits()
-        for row in range(len(documents)):
+        for row in range(len(texts)):
             if active[row]:
                 token = sampling[row].next(logits_RV[row], generators[row])
-                if token in ends:
+                if token in tokenizer.control:
                     active[row] = False
                 else:
                     texts[row].append(token)
-                    active[row] = not finished(row, texts[row])
-        if not any(active):
-            break
+                    full = len(texts[row]) == max_new_tokens[row]
+                    active[row] = not full and not finished(row, texts[row])
         session.append([ids[-1:] if on else () for ids, on in zip(texts, active, strict=True)])
     return texts
 
 
+def choice_ids(tokenizer: Tokenizer, choices: Sequence[str]) -> list[list[int]]:
+    """Each choice as it would be written, its `<eot>` included."""
+    return [[*tokenizer.encode(text), tokenizer.eot] for text in choices]
+
+
 @torch.inference_mode()
-def choose_text(
-    model: UnifiedModel,
-    tokenizer: Tokenizer,
-    documents: Sequence[Document],
-    choices: Sequence[Sequence[str]],
-) -> list[int]:
-    """Index of the choice that greedy decoding takes when only choices (and their `<eot>`) are
-    allowed; of equal ones the first."""
-    options = [[[*tokenizer.encode(text), tokenizer.eot] for text in texts] for texts in choices]
+def choose_text(session: Session, options: Sequence[Sequence[Sequence[int]]]) -> list[int]:
+    """Index of the option that greedy decoding takes when a row's options (`choice_ids`) alone are
+    allowed; of equal ones the first. The session has room for the longest of each row."""
     depth = max(len(ids) for texts in options for ids in texts)
-    session = Session(model, documents, new_tokens=depth, pad=tokenizer.pad)
     # Only different choices: each ends in `<eot>`, so none begins another and one will remain.
     alive = [[i for i, ids in enumerate(texts) if texts.index(ids) == i] for texts in options]
     for position in range(depth):
         if all(len(left) == 1 for left in alive):
             break
         logits_RV = session.logits()
-        taken: list[list[int]] = [[] for _ in documents]
+        taken: list[list[int]] = [[] for _ in options]
         for row, left in enumerate(alive):
             if len(left) > 1:
                 allowed = sorted({options[row][i][position] for i in left})

@@ -113,7 +113,7 @@ def test_pictures_are_made_asked_about_and_denoised(root, name):
 
     answers = model.generate_text([asked(1), asked(2)])
     assert answers == [model.generate_text([asked(seed)])[0] for seed in (1, 2)]
-    shown = [model._question(asked(seed), new_tokens=4)[2] for seed in (1, 2)]
+    shown = [model._clean(picture(seed)) for seed in (1, 2)]
     reader = encoder_from_json(model.describe()["encoder"]).reader
     assert shown[0].latents.shape == (256, reader.channels)
     assert shown[0].understanding == (name == "dual")

@@ -10,6 +10,7 @@ from unimm_eval.model import flow
 from unimm_eval.model.generate import (
     Sampling,
     Session,
+    choice_ids,
     choose_text,
     generate_interleaved,
     generate_pictures,
@@ -193,11 +194,10 @@ def test_text_of_a_batch_equals_text_alone_greedy_and_sampled():
 
         def run(rows, seeds, sampling=sampling):
             return generate_text(
-                model,
+                Session(model, rows, new_tokens=12, pad=words.pad),
                 words,
-                rows,
                 seeds=seeds,
-                max_new_tokens=12,
+                max_new_tokens=[12] * len(rows),
                 sampling=[sampling] * len(rows),
                 finished=lambda row, ids: False,
             )
@@ -210,10 +210,14 @@ def test_choices_of_a_batch_equal_choices_alone_and_follow_the_likelihood():
     model, words = tiny_model(), tokenizer()
     docs = [question_document(words, [picture(MOE, seed=s)], "what color?") for s in range(4)]
     choices = [("yes", "no"), ("a", "red", "moon"), ("circle",), ("10", "1", "100")]
-    together = choose_text(model, words, docs, choices)
+
+    def choose(docs, choices):
+        options = [choice_ids(words, texts) for texts in choices]
+        return choose_text(Session(model, docs, new_tokens=9, pad=words.pad), options)
+
+    together = choose(docs, choices)
     assert together == [
-        choose_text(model, words, [doc], [options])[0]
-        for doc, options in zip(docs, choices, strict=True)
+        choose([doc], [options])[0] for doc, options in zip(docs, choices, strict=True)
     ]
     session = Session(model, docs[:1], new_tokens=4, pad=words.pad)
     first = [words.encode(option)[0] for option in choices[0]]

@@ -12,6 +12,7 @@ from unimm_eval.model.generate import (
     FrameContext,
     Sampling,
     Session,
+    choice_ids,
     choose_text,
     continue_with_pictures,
     generate_interleaved,
@@ -272,8 +273,13 @@ def test_equal_choices_count_as_the_first_of_them(model):
     assert len(WORDS.encode(long)) > 1
     doubled = [(long, long, longer, long, longer), ("yes", "yes")]
     single = [(long, longer), ("yes",)]
-    chosen = choose_text(model, WORDS, documents, doubled)
-    expected = choose_text(model, WORDS, documents, single)
+    chosen, expected = (
+        choose_text(
+            Session(model, documents, new_tokens=30, pad=WORDS.pad),
+            [choice_ids(WORDS, texts) for texts in choices],
+        )
+        for choices in (doubled, single)
+    )
     assert chosen == [(0, 2)[expected[0]], 0]
 
 

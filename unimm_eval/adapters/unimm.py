@@ -18,6 +18,7 @@ from unimm_eval.api import (
     ImageRequest,
     Picture,
     Request,
+    SampleError,
     TextScore,
     UserError,
 )
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from unimm_eval.adapters.unimm_frames import CheckpointFrames
     from unimm_eval.model.checkpoint import Checkpoint, CheckpointFiles
     from unimm_eval.model.encoders import Encoder
-    from unimm_eval.model.sequence import Document, PictureSegment, TextSegment
+    from unimm_eval.model.sequence import PictureSegment, TextSegment
 
 DEMO = Path(__file__).parent.parent / "model" / "demo"
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
@@ -47,6 +48,7 @@ class UnimmCheckpoint:
 
     def __init__(self, checkpoint: "Checkpoint", *, name: str) -> None:
         """Raises UserError when the frozen encoder cannot be loaded."""
+        from unimm_eval.adapters.unimm_chat import Chat
         from unimm_eval.model.encoders import reread
 
         self._model = checkpoint.model
@@ -57,6 +59,7 @@ class UnimmCheckpoint:
             self._encoder = checkpoint.files.encoder.load(device=weight.device, dtype=weight.dtype)
         self._model.reread = reread(self._encoder)
         self._name = name
+        self._chat = Chat(self._model, self._tokenizer, show=self._clean, fits=self._check_fits)
 
     @classmethod
     def matches(cls, spec: str) -> bool:
@@ -127,7 +130,7 @@ class UnimmCheckpoint:
             before = self._tokenizer.encode(request.context)
             after = self._tokenizer.encode(request.context + request.continuation)[len(before) :]
             if not after or len(after) >= limit:
-                raise UserError(
+                raise SampleError(
                     f"sample {request.sample_id}: a continuation of {len(after)} tokens cannot be "
                     f"scored by a model of {limit} tokens"
                 )
@@ -174,57 +177,8 @@ class UnimmCheckpoint:
         return results
 
     def generate_text(self, requests: Sequence[ChatRequest]) -> list[str]:
-        # The rows of a session grow by one number of tokens; apart by that number, whether a
-        # request fits is its own affair.
-        groups = _grouped(requests, lambda r: r.max_new_tokens if r.choices is None else None)
-        results: dict[int, str] = {}
-        for max_new_tokens, rows in groups.items():
-            asked = [requests[row] for row in rows]
-            answers = (
-                self._choose(asked)
-                if max_new_tokens is None
-                else self._continue(asked, max_new_tokens=max_new_tokens)
-            )
-            results.update(zip(rows, answers, strict=True))
-        return [results[row] for row in range(len(requests))]
-
-    def _choose(self, requests: Sequence[ChatRequest]) -> list[str]:
-        """One of the choices of each request."""
-        from unimm_eval.model.generate import choose_text
-
-        choices = [request.choices or () for request in requests]
-        longest = max(len(self._tokenizer.encode(text)) for texts in choices for text in texts)
-        documents = [self._question(request, new_tokens=longest + 1) for request in requests]
-        chosen = choose_text(self._model, self._tokenizer, documents, choices)
-        return [texts[index] for texts, index in zip(choices, chosen, strict=True)]
-
-    def _continue(self, requests: Sequence[ChatRequest], *, max_new_tokens: int) -> list[str]:
-        """Free text, up to a stop string or `max_new_tokens`."""
-        from unimm_eval.model.generate import Sampling, generate_text
-
-        ids = generate_text(
-            self._model,
-            self._tokenizer,
-            [self._question(request, new_tokens=max_new_tokens) for request in requests],
-            seeds=[request.seed for request in requests],
-            max_new_tokens=max_new_tokens,
-            sampling=[
-                Sampling(temperature=request.temperature, top_p=request.top_p)
-                for request in requests
-            ],
-            finished=lambda row, ids: self._stops(requests[row], ids),
-        )
-        return [self._cut(request, tokens) for request, tokens in zip(requests, ids, strict=True)]
-
-    def _question(self, request: ChatRequest, *, new_tokens: int) -> "Document":
-        """The document to be continued. Raises UserError when it and the answer do not fit."""
-        from unimm_eval.model.sequence import document_length, question_document
-
-        pictures = [self._clean(part) for part in request.parts if isinstance(part, Picture)]
-        text = "".join(part for part in request.parts if isinstance(part, str))
-        document = question_document(self._tokenizer, pictures, text)
-        self._check_fits(request, document_length(document) + new_tokens)
-        return document
+        """Raises SampleError for one that does not fit the model together with its answer."""
+        return self._chat.answers(requests)
 
     def generate_images(self, requests: Sequence[ImageRequest]) -> list[np.ndarray]:
         from unimm_eval.model.generate import generate_pictures
@@ -356,7 +310,7 @@ class UnimmCheckpoint:
     def _check_fits(self, request: Request, length: int) -> None:
         limit = self._files.config.max_length
         if length > limit:
-            raise UserError(
+            raise SampleError(
                 f"Sample {request.sample_id} needs {length:,} tokens, but {self._name} has room "
                 f"for {limit:,}.",
                 fix="Leave it out, or judge a model with room for more.",
@@ -399,15 +353,6 @@ class UnimmCheckpoint:
     def _decode(self, latents: "Tensor") -> np.ndarray:
         """[I, T, C] → uint8 [I, height, width, 3]."""
         return self._encoder.decode(latents.float().cpu()).numpy()
-
-    def _stops(self, request: ChatRequest, ids: list[int]) -> bool:
-        text = self._tokenizer.decode(ids) if request.stop else ""
-        return any(stop in text for stop in request.stop)
-
-    def _cut(self, request: ChatRequest, ids: list[int]) -> str:
-        text = self._tokenizer.decode(ids)
-        ends = [text.index(stop) for stop in request.stop if stop in text]
-        return text[: min(ends)] if ends else text
 
 
 _FIX = "Export the checkpoint again with `unimm-train export`."

@@ -56,12 +56,22 @@ class TextScore:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What was asked earlier in a conversation, and what was answered."""
+
+    parts: tuple[str | Picture, ...]
+    answer: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChatRequest(Request):
-    """A question of interleaved text and pictures.
+    """A question of interleaved text and pictures, behind the turns of `history`.
 
     With `choices` the answer is one of them (guided decoding); otherwise text up to the first of
     `stop` or `max_new_tokens`. `temperature` 0 is greedy; above it tokens are drawn from the
-    smallest set that holds `top_p` of the probability.
+    smallest set that holds `top_p` of the probability. Without `template` the parts are continued
+    as they are, not put in the model's chat template: text then loses its beginning where it does
+    not fit, and there is no history (ValueError).
     """
 
     parts: tuple[str | Picture, ...]
@@ -70,6 +80,12 @@ class ChatRequest(Request):
     temperature: float = 0.0
     choices: tuple[str, ...] | None = None
     top_p: float = 1.0
+    history: tuple[Turn, ...] = ()
+    template: bool = True
+
+    def __post_init__(self) -> None:
+        if self.history and not self.template:
+            raise ValueError("without a template there are no turns: history must be empty")
 
 
 Solver = Literal["euler", "heun"]

@@ -45,12 +45,21 @@ class Picture:
         """Decode to uint8 [height, width, 3] RGB. Raises PictureError."""
         if self.array is not None:
             return self.array
+        return decode_picture(self._bytes(), name=str(self.path))
+
+    def content(self) -> str:
+        """SHA-256 of what it holds: of the file, or of size and pixels in memory. Equal ones look
+        the same. Raises PictureError."""
+        if self.array is not None:
+            return content_hash(repr(self.array.shape).encode() + self.array.tobytes())
+        return content_hash(self._bytes())
+
+    def _bytes(self) -> bytes:
         assert self.path is not None
         try:
-            data = self.path.read_bytes()
+            return self.path.read_bytes()
         except OSError as error:
             raise PictureError(f"{self.path}: cannot be read ({error.strerror})") from error
-        return decode_picture(data, name=str(self.path))
 
 
 def decode_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:

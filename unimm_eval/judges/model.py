@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
-from unimm_eval.api import ChatRequest, GeneratesText, Picture, PictureError
+from unimm_eval.api import ChatRequest, GeneratesText, Picture, SampleError
 from unimm_eval.api import Model as Described
 from unimm_eval.judges.contract import Answer, Question
 
@@ -32,11 +32,12 @@ class ModelJudge:
             yield from self._batch(batch)
 
     def _batch(self, questions: Sequence[Question]) -> list[Answer]:
-        """Answers in order. A picture that does not decode costs its own question alone."""
+        """Answers in order. A picture that does not decode, or too long a question, costs its own
+        question alone."""
         requests = [_request(question) for question in questions]
         try:
             texts = self._model.generate_text(requests)
-        except PictureError as error:
+        except SampleError as error:
             if len(questions) > 1:
                 return [answer for question in questions for answer in self._batch([question])]
             return [Answer(key=questions[0].key, error=error.what)]
