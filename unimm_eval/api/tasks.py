@@ -152,6 +152,11 @@ class Task(ABC):
         """Hash of the data that the user brought, by content; empty where the card pins it."""
         return ""
 
+    def data_revision(self) -> Mapping[str, str]:
+        """What was resolved of data whose revision the card cannot pin, by source: part of what a
+        run is a run of, and named when it is another one than before."""
+        return {}
+
     def protocol_hash(self, overrides: Mapping[str, Any]) -> str:
         """Identity of the protocol under what `--set` changed, with the data and the judge."""
         changed = {key: value for key, value in overrides.items() if key not in self.unpinned}

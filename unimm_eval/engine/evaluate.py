@@ -234,7 +234,7 @@ def _hand_in_judges(ready: Ready, subject: Model, *, dtype: str) -> None:
         return models[spec]
 
     for entry in ready.planned:
-        if isinstance(entry.task, JudgedTask):
+        if isinstance(entry.task, JudgedTask) and entry.name in ready.judges:
             entry.task.use_judge(ready.judges[entry.name](load))
 
 

@@ -73,7 +73,9 @@ class PlannedTask:
 
     def identity(self) -> dict[str, Any]:
         """All that the task's numbers depend on besides the model."""
+        revision = self.task.data_revision()
         return {
+            **({"data": dict(revision)} if revision else {}),
             "protocol_hash": self.protocol_hash,
             "set": self.overrides,
             "generation": dict(self.task.generation()),

@@ -67,7 +67,7 @@ def rejudge(
     with stoppable():
         made = _tasks(document["settings"], judge, settings or {}, tasks, folder)
         for task in made:
-            if isinstance(task, JudgedTask):
+            if isinstance(task, JudgedTask) and task.wants_judge:
                 task.use_judge(find_judge(task)(load))
         with Store(source) as store:
             planned = [_planned(task, identity, store) for task in made]

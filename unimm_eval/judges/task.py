@@ -38,7 +38,15 @@ class JudgedTask(Task):
     Config: ClassVar[type[TaskConfig]] = JudgedConfig
     config: JudgedConfig
     unpinned: ClassVar[frozenset[str]] = frozenset(JudgedConfig.model_fields)
+    judge_is_optional: ClassVar[bool] = False
+    """Whether the task runs without a judge, what takes one being unscored."""
     _judge: Judge | None = None
+
+    @property
+    def wants_judge(self) -> bool:
+        """Whether a judge is to be had: where it may be left out, only if one is named."""
+        named = self.config.judge is not None or self._judge is not None
+        return named or not self.judge_is_optional
 
     def use_judge(self, judge: Judge) -> None:
         self._judge = judge
