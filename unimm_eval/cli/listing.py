@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
-from unimm_eval.api import Card, Task
+from unimm_eval.api import Card, Group, Task
 from unimm_eval.cli.tables import console_for_tables
 from unimm_eval.data import files_of
 from unimm_eval.engine.registry import (
     GROUPS,
     find_tasks,
+    group_entries,
     judge_kinds,
     model_adapters,
     task_entries,
@@ -38,18 +39,30 @@ def list_tasks() -> None:
     console.print(table)
     for group, meaning in GROUPS.items():
         console.print(Text.assemble((group, "bold"), f"  {meaning}"))
+    for name, card in group_entries().items():
+        console.print(Text.assemble((one_line(name), "bold"), f"  {one_line(card.title)}"))
     console.print(Text("unimm-eval tasks NAME prints the card and the protocol of one.", "dim"))
 
 
 def show_task(name: str) -> None:
-    """The card of each matching task as a reader wants it, then the README of its folder."""
+    """The card of the group of that name, that of each matching task, then the READMEs of their
+    folders."""
     from rich.markdown import Markdown
     from rich.table import Table
     from rich.text import Text
 
     console = console_for_tables()
+    if group := group_entries().get(name):
+        title = (one_line(group.name), "bold cyan"), f"  {one_line(group.title)}"
+        console.print(Text.assemble(*title))
+        grid = Table.grid(padding=(0, 1))
+        for key, value in _group_facts(group):
+            grid.add_row(Text(f"  {key}", style="dim"), Text(visible(value)))
+        console.print(grid)
+        console.print()
     readmes: dict[Path, None] = {}
-    for entry in find_tasks([name], task_entries()):
+    entries = task_entries()
+    for entry in [entries[name]] if name in entries else find_tasks([name], entries):
         title = (one_line(entry.card.name), "bold cyan"), f"  {one_line(entry.card.title)}"
         console.print(Text.assemble(*title))
         grid = Table.grid(padding=(0, 1))
@@ -101,6 +114,20 @@ def _facts(card: Card) -> list[tuple[str, str]]:
         for row in card.references
     ]
     return facts
+
+
+def _group_facts(group: Group) -> list[tuple[str, str]]:
+    facts = [("protocol", f"{group.protocol}, version {group.version}")]
+    for name, member in group.members.items():
+        times = "" if member.scale == 1 else f" × {plain_number(member.scale)}"
+        facts.append(("member", f"{name}: {member.metric}{times}"))
+    for name, metric in group.metrics.items():
+        of = f"mean of {', '.join(group.members_of(name))}"
+        facts.append(("metric", f"{name} ({of}) {metric.description}".rstrip()))
+    return facts + [
+        ("published", f"{row.model}: {row.metric} {plain_number(row.value)} ({row.source})")
+        for row in group.references
+    ]
 
 
 def _kind(card: Card) -> str:

@@ -7,11 +7,18 @@ from typing import Any
 
 from unimm_eval import data
 from unimm_eval.api import Model, Task, UserError, capabilities_of
+from unimm_eval.engine.groups import spread_settings
 from unimm_eval.engine.judging import MakeJudge, find_judge
 from unimm_eval.engine.machine import resolve_device
 from unimm_eval.engine.plan import BatchSize, PlannedTask, plan_task
 from unimm_eval.engine.problems import Problems
-from unimm_eval.engine.registry import TaskEntry, find_adapter, find_tasks, task_entries
+from unimm_eval.engine.registry import (
+    TaskEntry,
+    find_adapter,
+    find_tasks,
+    group_entries,
+    task_entries,
+)
 from unimm_eval.engine.run import RUNS, check_output, check_writable
 from unimm_eval.engine.settings import check_tasks, configure
 from unimm_eval.judges import JudgedTask
@@ -85,7 +92,7 @@ def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Opti
                     device=device,
                 )
                 planned.append(entry)
-        if isinstance(task, JudgedTask):
+        if isinstance(task, JudgedTask) and task.wants_judge:
             with problems.noted():
                 judges[task.card.name] = find_judge(task)
     with problems.noted():
@@ -160,6 +167,8 @@ def _tasks(
     given = [tasks] if isinstance(tasks, str) else list(tasks)
     made: dict[str, Task] = {}
     named: list[str] = []
+    with problems.noted():
+        settings = _for_members(settings)
     for wanted in given:
         found: list[TaskEntry] = []
         if isinstance(wanted, Task):
@@ -180,6 +189,15 @@ def _tasks(
     with problems.noted():
         check_tasks(settings, named)
     return list(made.values())
+
+
+def _for_members(settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    """The settings with those of groups handed to their members."""
+    groups = group_entries()
+    if not settings.keys() & groups.keys():
+        return settings
+    entries = task_entries()
+    return spread_settings(settings, groups, lambda task: entries[task].load().Config.model_fields)
 
 
 def _check_capabilities(subject: Subject, task: Task) -> None:
