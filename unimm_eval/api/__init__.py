@@ -62,6 +62,7 @@ from unimm_eval.api.record_files import (
     scores_file,
 )
 from unimm_eval.api.record_scores import ScoredOutput, scores_from_parquet, scores_to_parquet
+from unimm_eval.api.reported import REPORTED_FOLDER, ReportedRow, load_reported
 from unimm_eval.api.samples import (
     Exhibit,
     Item,
@@ -82,6 +83,7 @@ __all__ = [
     "EXIT_OK",
     "EXIT_USER",
     "EXIT_WORSE",
+    "REPORTED_FOLDER",
     "RESULTS_FILE",
     "SCHEMA_VERSION",
     "Adapter",
@@ -116,6 +118,7 @@ __all__ = [
     "PictureError",
     "PredictsFrames",
     "Reference",
+    "ReportedRow",
     "Request",
     "Result",
     "RoutingCounts",
@@ -141,6 +144,7 @@ __all__ = [
     "explain",
     "item_seed",
     "load_record",
+    "load_reported",
     "load_scores",
     "make_samples",
     "record_file",
