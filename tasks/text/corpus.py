@@ -7,15 +7,15 @@ an error bar. The passages of a file, put together, are the file: every byte is 
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unimm_eval.api import UserError
 
 PLAIN = (".txt", ".text", ".md")
 RECORDS = (".jsonl", ".ndjson")
-_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,8 @@ class Passage:
     """Bytes `start` to `end` of a file; `record` tells that they are a line of JSONL.
 
     `name` is the file relative to the corpus and `digest` the SHA-256 of the text, so equal corpora
-    in different places have equal passages.
+    in different places have equal passages. What is no text has a `fault` that names it, and the
+    digest of its bytes.
     """
 
     file: Path
@@ -33,6 +34,22 @@ class Passage:
     record: bool
     digest: str
     source: str = ""
+    fault: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}@{self.start}"
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        found = {
+            "file": self.name,
+            "start": self.start,
+            "end": self.end,
+            "sha256": self.digest,
+            "source": self.source,
+        }
+        return found | ({"fault": self.fault} if self.fault else {})
 
     def text(self) -> str:
         """The text, read again. Raises UserError if it is no longer what it was."""
@@ -40,10 +57,10 @@ class Passage:
             with self.file.open("rb") as stream:
                 stream.seek(self.start)
                 data = stream.read(self.end - self.start)
-            text = _record(data)[0] if self.record else data.decode("utf-8")
+            text = parse_record(data)[0] if self.record else data.decode("utf-8")
         except (OSError, ValueError) as error:
             raise UserError(f"{self.file} cannot be read any more: {error}") from error
-        if _digest(text) != self.digest:
+        if text_digest(text) != self.digest:
             raise UserError(
                 f"{self.file} has changed since this run began",
                 fix="put the file back, or begin a new run with another --output",
@@ -51,87 +68,111 @@ class Passage:
         return text
 
 
-def read_corpus(path: Path, *, passage_bytes: int) -> list[Passage]:
+def read_corpus(path: Path, *, passage_bytes: int, setting: str = "text.path") -> list[Passage]:
     """All passages of a file, or of the text and JSONL files in a folder, in a fixed order.
 
-    Raises UserError, naming the file, for what is missing, empty, not UTF-8 or not a record.
+    A file or a record that is empty, not UTF-8 or no record is a passage with a fault. Raises
+    UserError when there is no file, or one cannot be read; `setting` is what named the path.
     """
     if not path.exists():
-        raise UserError(f"{path} does not exist", fix="--set text.path=FILE (or a folder of files)")
+        raise UserError(
+            f"{path} does not exist", fix=f"--set {setting}=FILE (or a folder of files)"
+        )
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PLAIN + RECORDS)
         if not files:
             raise UserError(
                 f"{path} holds no text: none of its files ends in {', '.join(PLAIN + RECORDS)}",
-                fix="--set text.path=FILE names a single file, whatever its ending",
+                fix=f"--set {setting}=FILE names a single file, whatever its ending",
             )
     else:
         files = [path]
     passages: list[Passage] = []
     for file in files:
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        reader = _read_records if file.suffix.lower() in RECORDS else _read_plain
-        passages += reader(file, name, passage_bytes)
+        if file.suffix.lower() in RECORDS:
+            passages += _read_records(file, name)
+        else:
+            passages += _read_plain(file, name, passage_bytes)
     return passages
 
 
 def _read_plain(file: Path, name: str, passage_bytes: int) -> Iterator[Passage]:
-    data = _read(file)
     try:
-        text = data.decode("utf-8")
+        data = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+    fault = ""
+    try:
+        if not data.decode("utf-8").strip():
+            fault = f"{name} is empty: there is nothing to score"
     except UnicodeDecodeError as error:
-        raise _not_utf8(file, f"byte {error.start:,}") from error
-    if not text.strip():
-        raise UserError(f"{file} is empty: there is nothing to score")
-    for start, end in cut(data, passage_bytes):
-        piece = data[start:end].decode("utf-8")
+        fault = f"{name} is not UTF-8 text (byte {error.start:,})"
+    for start, end in [(0, len(data))] if fault else cut(data, passage_bytes):
         yield Passage(
-            file=file, name=name, start=start, end=end, record=False, digest=_digest(piece)
+            file=file,
+            name=name,
+            start=start,
+            end=end,
+            record=False,
+            digest=_hash(data[start:end]),
+            fault=fault,
         )
 
 
-def _read_records(file: Path, name: str, passage_bytes: int) -> Iterator[Passage]:
-    faults: list[str] = []
+def _read_records(file: Path, name: str) -> Iterator[Passage]:
     found = False
     start = 0
-    for number, line in enumerate(_read(file).splitlines(keepends=True), start=1):
-        end = start + len(line)
-        if line.strip():
-            found = True
-            try:
-                text, source = _record(line)
-            except UnicodeDecodeError as error:
-                raise _not_utf8(file, f"line {number}") from error
-            except ValueError as error:
-                faults.append(f"line {number}: {error}")
-            else:
-                yield Passage(
-                    file=file,
-                    name=name,
-                    start=start,
-                    end=end,
-                    record=True,
-                    digest=_digest(text),
-                    source=source,
-                )
-        start = end
-    if faults:
-        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
-        raise UserError(
-            f"{file}: {len(faults)} records cannot be used\n  "
-            + "\n  ".join([*faults[:_SHOWN], *more]),
-            fix='every line must be a JSON object with a string "text" (and may have a "source")',
-        )
+    try:
+        with file.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                end = start + len(line)
+                if line.strip():
+                    found = True
+                    yield _read_record(file, name, start, line, number)
+                start = end
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
     if not found:
-        raise UserError(f"{file} is empty: there is nothing to score")
+        yield Passage(
+            file=file,
+            name=name,
+            start=0,
+            end=start,
+            record=True,
+            digest=_hash(b""),
+            fault=f"{name} is empty: there is nothing to score",
+        )
 
 
-def _record(line: bytes) -> tuple[str, str]:
+def _read_record(file: Path, name: str, start: int, line: bytes, number: int) -> Passage:
+    text = source = fault = ""
+    try:
+        text, source = parse_record(line)
+    except ValueError as error:
+        fault = f"{name}, line {number:,}: {error}"
+    return Passage(
+        file=file,
+        name=name,
+        start=start,
+        end=start + len(line),
+        record=True,
+        digest=_hash(line) if fault else text_digest(text),
+        source=source,
+        fault=fault,
+    )
+
+
+def parse_record(line: bytes) -> tuple[str, str]:
     """(text, source) of a line of JSONL. Raises ValueError saying what is wrong with it."""
     try:
         record = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 text (byte {error.start:,} of the line)") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg})") from error
+    except RecursionError as error:
+        raise ValueError("not JSON (nested too deeply)") from error
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
     text = record.get("text")
@@ -171,18 +212,10 @@ def cut(data: bytes, size: int) -> Iterator[tuple[int, int]]:
         yield start, len(data)
 
 
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+def text_digest(text: str) -> str:
+    """What tells a text from others."""
+    return _hash(text.encode("utf-8"))
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:32]
-
-
-def _not_utf8(file: Path, where: str) -> UserError:
-    return UserError(
-        f"{file} is not UTF-8 text ({where})", fix="iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE"
-    )
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]

@@ -1,6 +1,7 @@
-"""Perplexity and bits per byte of documents: what `text` and `dclm` have in common."""
+"""Perplexity and bits per byte of documents, from the model's own numbers."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,10 +24,10 @@ def produce_scores(
     """
     facts = model.describe()
     length = min(window, int(facts.get("max_length") or window))
-    if overlap and overlap > length - 2:
+    if overlap >= length:
         raise UserError(
             f"An overlap of {overlap} leaves nothing to score in windows of {length} tokens.",
-            fix=f"Set overlap to {length - 2} or less.",
+            fix=f"Set overlap to {length - 1} or less.",
         )
     requests = [
         DocumentRequest(
@@ -48,6 +49,7 @@ def produce_scores(
                 "tokens": score.tokens,
                 "bytes": score.bytes,
                 "window": length,
+                "overlap": overlap,
                 "vocab_size": facts.get("vocab_size"),
             },
         )
@@ -71,7 +73,7 @@ def judge_scores(
             continue
         if truth_of is not None:
             values["true_nats"] = truth_of(sample)
-        payload = {name: output.values[name] for name in ("window", "vocab_size")}
+        payload = {name: output.values.get(name) for name in ("window", "overlap", "vocab_size")}
         yield Score(**ids, values=values, payload=payload)
 
 
@@ -99,6 +101,46 @@ class Corpus:
             "bytes": int(length),
             "bytes_per_token": length / tokens,
             "window": max(score.payload["window"] for score in self.scores),
+            "overlap": max(score.payload["overlap"] or 0 for score in self.scores),
+            "documents": len(self.scores),
+        }
+
+    def by_source(self) -> dict[str, Any]:
+        """Bits per byte of each `source` that the documents name; nothing where there is but one.
+
+        `by_source` holds the numbers alone, `sources` a row each with its interval over documents.
+        """
+        rows: dict[str, list[int]] = defaultdict(list)
+        for index, sample in enumerate(self.samples):
+            rows[str(sample.inputs.get("source", ""))].append(index)
+        if len(rows) < 2:
+            return {}
+        found = []
+        for source in sorted(rows):
+            scores = [self.scores[index] for index in rows[source]]
+            estimate = stats.ratio(
+                [score.values["nats"] / math.log(2) for score in scores],
+                [score.values["bytes"] for score in scores],
+                [self.clusters[index] for index in rows[source]],
+            )
+            low, high = estimate.interval or (None, None)
+            found.append(
+                {
+                    "source": source,
+                    "bits_per_byte": estimate.value,
+                    "low": low,
+                    "high": high,
+                    "documents": len(scores),
+                    "bytes": int(sum(score.values["bytes"] for score in scores)),
+                    "perplexity": math.exp(
+                        sum(score.values["nats"] for score in scores)
+                        / sum(score.values["tokens"] for score in scores)
+                    ),
+                }
+            )
+        return {
+            "by_source": {row["source"]: row["bits_per_byte"] for row in found},
+            "sources": found,
         }
 
     def perplexity(self) -> Metric:

@@ -168,11 +168,11 @@ def direct(checkpoint, context, scored):
 def test_windows_score_what_a_direct_computation_does(model, checkpoint, window, overlap):
     text = prose(90)
     ids = checkpoint.tokenizer.encode(text)
-    expected = direct(checkpoint, [checkpoint.tokenizer.bos], ids[: window - 1])
+    expected = direct(checkpoint, [checkpoint.tokenizer.bos], ids[:window])
     while len(expected) < len(ids):
         at = len(expected)
-        context = ids[max(0, at - 1 - overlap) : at]
-        expected += direct(checkpoint, context, ids[at : at + window - 1 - overlap])
+        end = min(len(ids), at + window - overlap)
+        expected += direct(checkpoint, ids[end - window - 1 : at], ids[at:end])
     request = replace(document(text, overlap=overlap), max_length=window)
     (score,) = model.score_documents([request])
     assert score.nats == pytest.approx(math.fsum(expected), rel=1e-5)

@@ -2,13 +2,14 @@
 
 import json
 import math
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from task_runs import UniformText, run_task
 
-from unimm_eval.api import TextScore, UserError
+from unimm_eval.api import Item, TextScore, UserError
 from unimm_eval.tasks.text.corpus import cut, read_corpus
 
 PARAGRAPHS = "\n\n".join(f"Paragraph {i}: " + "some words follow. " * 30 for i in range(100))
@@ -80,6 +81,9 @@ def test_sources_are_told_apart(make_task, context, tmp_path):
     assert run.metrics["bits_per_byte"].facts["by_source"] == pytest.approx(
         {"": 8.0, "web": 8.0, "wiki": 8.0}
     )
+    for row in run.metrics["bits_per_byte"].facts["sources"]:
+        assert row["bits_per_byte"] == pytest.approx(8.0)
+        assert (row["documents"], row["perplexity"]) == (1, pytest.approx(256))
     exhibit = make_task("text", path=path).exhibit(run.samples[0], run.outputs[0], run.scores[0])
     assert exhibit.group == "wiki"
     assert exhibit.prompt == "aaaa"
@@ -91,7 +95,8 @@ def test_the_window_is_what_the_model_allows(make_task, context, tmp_path):
         model = UniformText(max_length=allowed)
         run = run_task(make_task("text", path=path, overlap=64), model, context)
         assert (model.seen[0].max_length, model.seen[0].overlap) == (expected, 64)
-        assert run.metrics["perplexity"].facts["window"] == expected
+        facts = run.metrics["perplexity"].facts
+        assert (facts["window"], facts["overlap"]) == (expected, 64)
 
 
 def test_folders_are_read_in_order_of_name(make_task, tmp_path):
@@ -121,21 +126,73 @@ def test_the_same_text_elsewhere_is_the_same_protocol(make_task, tmp_path):
         ("blank.txt", b" \n\n", r"blank.txt is empty"),
         ("latin.txt", b"caf\xe9", r"latin.txt is not UTF-8 text \(byte 3\)"),
         ("empty.jsonl", b"\n", r"empty.jsonl is empty"),
-        ("latin.jsonl", b'{"text": "ok"}\n{"text": "\xe9"}', r"latin.jsonl is not UTF-8.*line 2"),
-        (
-            "bad.jsonl",
-            b'{"text": 3}\n{"text"\n[1]\n{"text": ""}',
-            r"(?s)bad.jsonl: 4 records.*line 4",
-        ),
-        ("half.jsonl", b'{"text": "\\ud800"}', r"half.jsonl: 1 records.*\n.*half of a character"),
+        ("latin.jsonl", b'\n{"text": "\xe9"}', r"latin.jsonl, line 2: not UTF-8 text \(byte 10 of"),
+        ("number.jsonl", b'{"text": 3}', r'number.jsonl, line 1: no string "text"'),
+        ("broken.jsonl", b'{"text"', r"broken.jsonl, line 1: not JSON"),
+        ("list.jsonl", b"[1]", r"list.jsonl, line 1: not a JSON object"),
+        ("nothing.jsonl", b'{"text": ""}', r'nothing.jsonl, line 1: its "text" is empty'),
+        ("half.jsonl", b'{"text": "\\ud800"}', r"half.jsonl, line 1: half of a character"),
+        ("deep.jsonl", b'{"text": ' + b"[" * 100_000, r"deep.jsonl, line 1: not JSON"),
     ],
 )
-def test_what_cannot_be_scored_is_named(make_task, tmp_path, name, content, message):
+def test_what_cannot_be_scored_is_named_and_the_rest_is_scored(
+    make_task, context, tmp_path, name, content, message
+):
     with pytest.raises(UserError, match=message):
         make_task("text", path=write(tmp_path / name, content)).check()
     write(tmp_path / "good.txt", "good")
-    with pytest.raises(UserError, match=message):
-        make_task("text", path=tmp_path).check()
+    run = run_task(make_task("text", path=tmp_path), UniformText(), context)
+    metric = run.metrics["bits_per_byte"]
+    assert (metric.value, metric.n, metric.unscored) == (pytest.approx(8.0), 1, 1)
+    (told,) = [score.unscored for score in run.scores if score.unscored]
+    assert re.search(message, told)
+    assert str(tmp_path) not in json.dumps([sample.inputs for sample in run.samples])
+    task = make_task("text", path=tmp_path)
+    notes = [
+        task.exhibit(*row).note for row in zip(run.samples, run.outputs, run.scores, strict=True)
+    ]
+    assert sorted(notes) == sorted(["", told])
+
+
+def test_records_with_faults_leave_the_others(make_task, context, tmp_path):
+    lines = [b'{"text": "one"}', b'{"text": "\xe9"}', b"{}", b'{"text": "two", "source": "web"}']
+    run = run_task(
+        make_task("text", path=write(tmp_path / "a.jsonl", b"\n".join(lines))),
+        UniformText(),
+        context,
+    )
+    assert (run.metrics["perplexity"].n, run.metrics["perplexity"].unscored) == (2, 2)
+    assert run.metrics["bits_per_byte"].facts["bytes"] == 6
+
+
+def test_a_line_of_ten_megabytes_is_a_document(make_task, context, tmp_path):
+    long = "word " * 2_000_000
+    path = write(tmp_path / "a.jsonl", records({"text": "short"}, {"text": long}))
+    run = run_task(make_task("text", path=path), UniformText(), context)
+    assert run.metrics["bits_per_byte"].facts["bytes"] == len("short") + len(long)
+
+
+def test_a_source_has_an_interval_over_its_documents(make_task, context, tmp_path):
+    class ByLength(UniformText):
+        def _score(self, text):
+            return TextScore(nats=float(len(text) % 5 + 1), tokens=1, bytes=len(text))
+
+    rows = [{"text": "x" * (i + 1), "source": "ab"[i % 2]} for i in range(40)]
+    path = write(tmp_path / "a.jsonl", records(*rows))
+    run = run_task(make_task("text", path=path), ByLength(), context)
+    sources = run.metrics["bits_per_byte"].facts["sources"]
+    assert [row["source"] for row in sources] == ["a", "b"]
+    for row in sources:
+        assert row["low"] < row["bits_per_byte"] < row["high"]
+        assert row["documents"] == 20
+
+
+def test_notes_asks_for_a_corpus_and_says_why(make_task, context, tmp_path):
+    with pytest.raises(UserError, match=r"(?s)private.*--set notes.path=FILE"):
+        make_task("notes").check()
+    path = write(tmp_path / "a.txt", "my notes")
+    run = run_task(make_task("notes", path=path), UniformText(), context)
+    assert list(run.metrics) == ["perplexity", "bits_per_byte"]
 
 
 def test_missing_paths_are_named(make_task, tmp_path):
@@ -150,10 +207,11 @@ def test_missing_paths_are_named(make_task, tmp_path):
 def test_a_file_that_changes_during_a_run_is_refused(make_task, context, tmp_path):
     path = write(tmp_path / "a.txt", "before")
     task = make_task("text", path=path)
-    sample = next(iter(task.samples()))
+    (sample,) = task.samples()
     write(path, "after!")
+    item = Item(sample=sample, repeat=0, seed=0)
     with pytest.raises(UserError, match="has changed"):
-        task._passage(sample).text()
+        list(task.produce(UniformText(), [item], context))
 
 
 def test_no_finite_likelihood_is_unscored(make_task, context, tmp_path):

@@ -62,8 +62,8 @@ class HubChat:
         return [_cut(text, r.stop) for text, r in zip(texts, requests, strict=True)]
 
     def _prompt(self, request: ChatRequest, *, new_tokens: int) -> list[int]:
-        """Ids of what is continued. Text of no template that does not fit loses its beginning, as with
-        lm-eval. Raises SampleError."""
+        """Ids of what is continued. Text that is put in no template loses its beginning where it
+        does not fit, as with lm-eval. Raises SampleError."""
         room = self._tokens.most - new_tokens
         if not request.template:
             ids = self._tokens.whole(self._text(request, request.parts)) or [self._tokens.prefix]
