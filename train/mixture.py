@@ -62,6 +62,7 @@ class WorldMixture:
             "inventory_to_image": self._inventory_to_image,
             "image_to_text": self._image_to_text,
             "inventory": self._inventory,
+            "noisy_inventory": self._noisy_inventory,
             "elements": self._elements,
             "chat": self._chat,
         }
@@ -150,6 +151,13 @@ class WorldMixture:
         question = sample_question(rng, family=_family(rng, stage), split="train")
         turns = [(INVENTORY_QUESTION, inventory(question.picture, rng))]
         return self._conversation(question.picture, turns, stage)
+
+    def _noisy_inventory(self, rng: np.random.Generator, stage: Stage) -> Document:
+        """What is in a noised picture, which is to be learned too: who denoises has to see."""
+        scene = sample_captioned(rng, split="train")[1]
+        picture = self._noised(render(scene), rng, stage)
+        turns = [(INVENTORY_QUESTION, inventory(scene, rng))]
+        return chat_document(self.tokenizer, picture, turns, answer_weight=stage.answer_weight)
 
     def _elements(self, rng: np.random.Generator, stage: Stage) -> Document:
         scene, turns = sample_elements(rng, split="train", k=4)

@@ -51,6 +51,7 @@ Source = Literal[
     "inventory_to_image",
     "image_to_text",
     "inventory",
+    "noisy_inventory",
     "elements",
     "chat",
 ]

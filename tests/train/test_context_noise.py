@@ -91,3 +91,14 @@ def test_the_law_of_times_changes_nothing_but_the_times(words, changes):
         u = flow.shift_time(torch.tensor(theirs.t, dtype=torch.float64), 1 / ALPHA)
         expected = flow.shift_time(flow.logit_normal(u, **LAW), ALPHA)
         assert ours.t == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_what_a_noised_picture_shows_is_told_and_both_are_learned(words):
+    told = documents(words, "noisy_inventory")
+    shown = pictures(told)
+    assert len(shown) == len(told) > 100
+    assert all(picture.flow and 0 < picture.t < 1 for picture in shown)
+    for document in told:
+        words_behind = document[-1]
+        assert words_behind.loss
+        assert words.decode(words_behind.ids[:-1]).count(",") < 4  # at most four things
