@@ -1,11 +1,12 @@
 """`unimm-eval compare A B` on a terminal and as JSON."""
 
 import json
+from pathlib import Path
 
 import pytest
 from cli_program import Program, is_one_message
 
-from unimm_eval.cli.compare import SHOWN_FLIPS
+from unimm_eval.cli.compare import SHOWN
 
 
 @pytest.fixture
@@ -21,19 +22,21 @@ def test_differences_are_shown_and_are_no_error(two_runs: Program) -> None:
     assert (ended.code, ended.err) == (0, "")
     whole = json.loads(two_runs("compare", "a", "b", "--json").out)
     (task,) = whole["tasks"]
-    flips = task["flips"]
-    assert len(flips) > SHOWN_FLIPS
+    flips, samples = task["flips"], task["samples"]
+    changed = samples["better"] + samples["worse"]
+    assert changed > SHOWN
     lines = ended.out.splitlines()
     assert "   seed: 0 in A, 1 in B" in lines
     assert "Only in A: echo" in lines
-    assert f"{len(flips):,} verdicts flipped" in lines
-    assert sum("correct 1 → 0" in line or "correct 0 → 1" in line for line in lines) == SHOWN_FLIPS
-    assert f"  … and {len(flips) - SHOWN_FLIPS} more: --json lists all of them" in lines
-    assert "no p-values are given" in ended.out
-    (score,) = task["scores"]
-    change = score["difference"]
-    assert change["value"] == pytest.approx(score["b"] - score["a"])
+    assert f"colours:mini: {samples['better']} samples better in B" in ended.out
+    assert f"{len(flips):,} verdicts flipped" in ended.out
+    assert sum("correct 1 → 0" in line or "correct 0 → 1" in line for line in lines) == SHOWN
+    assert f"  … and {changed - SHOWN} more: --html FILE shows them, --json lists flips" in lines
+    metric = task["metrics"][0]
+    change = metric["change"]
+    assert change["value"] == pytest.approx(metric["b"] - metric["a"])
     assert f"± {change['stderr']:.3f}" in ended.out
+    assert f"{metric['p_holm']:.3f}" in ended.out
     assert "\x1b" not in ended.out
     assert "\u202e" not in ended.out
 
@@ -42,6 +45,7 @@ def test_nothing_is_different_from_itself(two_runs: Program) -> None:
     ended = two_runs("compare", "a", "a")
     assert ended.code == 0
     assert "0 verdicts flipped" in ended.out
+    assert "<0.0001" not in ended.out
     assert "echo: 2 outputs without a score in A or B, left out" in ended.out
     assert ended.out.count("all") == 2
 
@@ -58,6 +62,17 @@ def test_what_cannot_be_compared_is_said_after_what_can(two_runs: Program) -> No
     ended = two_runs("compare", "b", "c", "--json")
     assert ended.code == 2
     assert json.loads(ended.out)["tasks"] == []
+
+
+def test_a_page_shows_what_changed_with_its_pictures(two_runs: Program, tmp_path: Path) -> None:
+    ended = two_runs("compare", "a", "b", "--html", "page.html")
+    assert (ended.code, ended.err) == (0, "")
+    assert "page    page.html" in ended.out
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") > SHOWN
+    assert "script" not in page.replace("unimm", "").lower().split("</head>")[1]
+    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+    assert page.count("http") == 0
 
 
 @pytest.mark.parametrize(

@@ -138,9 +138,11 @@ def test_a_run_is_equal_to_itself(compare):
     assert comparison.setup == comparison.refused == comparison.only_in_a == ()
     say, draw = comparison.tasks
     assert (say.n, draw.n) == (10, 20)
-    (score,) = say.scores
-    assert (score.name, score.a) == ("value", score.b)
-    assert (score.difference.value, score.difference.stderr) == (0, 0)
+    mean, spread = say.metrics
+    assert (mean.metric, mean.headline, mean.a) == ("mean", True, mean.b)
+    assert (mean.change.value, mean.change.stderr, mean.p_holm) == (0, 0, 1)
+    assert spread.p_holm is None
+    assert (say.samples.better, say.samples.worse, say.samples.same) == (0, 0, 10)
     (text,), (picture,) = say.outputs, draw.outputs
     assert (text.kind, text.n, text.equal, text.largest) == ("text", 10, 10, None)
     assert (picture.kind, picture.n, picture.equal, picture.largest) == ("picture", 20, 20, 0)
@@ -165,14 +167,48 @@ def test_every_flipped_verdict_is_listed_with_what_was_said(compare):
 def test_the_difference_is_paired_and_clustered(compare):
     b = Pupil({number: number for number in (0, 1, 2, 5, 6, 9, 11)})
     (task,) = compare(Pupil(), b, [Quiz("quiz")]).tasks
-    score = next(score for score in task.scores if score.name == "correct")
+    mean = task.metrics[0]
     right = [float(number in b.answers) for number in range(12)]
     before = [1.0] + [0.0] * 11
     expected = paired_difference(right, before, [f"c{number % 4}" for number in range(12)])
-    assert score.difference == expected
-    assert (score.a, score.b) == (1 / 12, 7 / 12)
-    assert expected.value == pytest.approx(0.5)
-    assert expected.interval[0] < 0.5 < expected.interval[1]
+    assert mean.change.value == pytest.approx(expected.value)
+    assert mean.change.stderr == pytest.approx(expected.stderr)
+    assert (mean.a, mean.b) == pytest.approx((1 / 12, 7 / 12))
+    assert (mean.change.clusters, mean.change.df, mean.change.paired) == (4, 3, True)
+    # Few clusters, and a share: the interval is wider than that of a measurement.
+    low, high = mean.change.interval
+    assert low < expected.interval[0] < 0.5 < expected.interval[1] < high
+
+
+def test_samples_are_told_by_how_much_they_changed(compare):
+    a = Pupil({3: 4, 5: 5})
+    b = Pupil({1: 1, 3: 9, 5: 6, 8: 8})
+    (task,) = compare(a, b, [Quiz("quiz")]).tasks
+    assert (task.samples.score, task.samples.better, task.samples.worse) == ("correct", 2, 1)
+    assert task.samples.same == 9
+    told = [(row.prompt, row.a, row.b, row.better, row.said_b) for row in task.samples.most]
+    assert told == [
+        ("1", 0, 1, True, "1"),
+        ("5", 1, 0, False, "6"),
+        ("8", 0, 1, True, "a large number; said: 8"),
+    ]
+
+
+def test_repeats_of_a_sample_are_one_sample(compare):
+    shades = {(0, 0): 30, (0, 1): 90, (1, 0): 30}
+    (task,) = compare(Pupil(), Pupil(shades=shades), [Shades("shades")]).tasks
+    assert (task.samples.better, task.samples.same) == (3, 0)
+    first, _, last = task.samples.most  # the last sample is equal to the first
+    assert (first.repeat, first.b) == (1, pytest.approx(60 / 255))
+    assert (last.repeat, last.b) == (0, pytest.approx(15 / 255))
+
+
+def test_p_values_are_adjusted_for_the_number_of_tasks(compare):
+    b = Pupil({number: number for number in range(12)})
+    alone, other = compare(Pupil(), b, [Quiz("quiz"), Quiz("other")]).tasks
+    mean = alone.metrics[0]
+    assert mean.p_holm == pytest.approx(2 * mean.change.p)
+    assert other.metrics[0].p_holm == mean.p_holm
 
 
 def test_numbers_tell_how_far_they_are_apart(compare):
@@ -199,7 +235,7 @@ def test_what_has_no_score_is_counted_and_left_out(compare):
     (task,) = compare(a, b, [Quiz("quiz")]).tasks
     assert (task.n, task.unscored) == (12, 2)
     assert [flip.said_b for flip in task.flips] == ["a large number; said: 0"]
-    assert task.scores[0].difference.n == 10
+    assert task.metrics[0].n == 10
 
 
 def test_samples_that_stand_in_one_run_only_are_counted(compare):
@@ -222,14 +258,19 @@ def test_a_task_of_another_protocol_is_refused_and_says_in_what(compare):
 
 
 def test_another_card_is_refused(compare):
-    class Revised(Quiz):
-        def __init__(self, name):
+    class Carded(Quiz):
+        def __init__(self, name, settings):
             super().__init__(name)
-            self.card = self.card.model_copy(update={"settings": {"prompt": "another"}})
+            self.card = self.card.model_copy(update={"settings": settings})
 
-    comparison = compare(Pupil(), Pupil(), [Quiz("quiz")], theirs=[Revised("quiz")])
+    ours = Carded("quiz", {"shots": [1, 2]})
+    theirs = Carded("quiz", {"shots": [1, 3], "prompt": "another"})
+    comparison = compare(Pupil(), Pupil(), [ours], theirs=[theirs])
     (refused,) = comparison.refused
-    assert refused.fields == ("its card: protocol, version, data or settings",)
+    assert refused.fields == (
+        "card.settings.shots.1: 2 in A, 3 in B",
+        'card.settings.prompt: absent in A, "another" in B',
+    )
 
 
 def test_scores_are_those_of_the_judge_that_the_runs_had(compare):
@@ -255,9 +296,10 @@ def test_the_order_of_the_runs_decides_only_the_sign(tmp_path):
     evaluate(Pupil({1: 1, 2: 2}), tasks, output=tmp_path / "b")
     there = compare_runs(tmp_path / "a", tmp_path / "b", tasks=tasks).tasks[0]
     back = compare_runs(tmp_path / "b", tmp_path / "a", tasks=tasks).tasks[0]
-    for one, other in zip(there.scores, back.scores, strict=True):
-        assert one.difference.value == -other.difference.value
-        assert one.difference.stderr == other.difference.stderr
+    for one, other in zip(there.metrics, back.metrics, strict=True):
+        assert one.change.value == -other.change.value
+        assert one.change.stderr == pytest.approx(other.change.stderr)
+        assert one.change.p == pytest.approx(other.change.p)
     assert there.outputs == back.outputs
     assert [(f.a, f.b) for f in there.flips] == [(f.b, f.a) for f in back.flips] == [(0, 1)]
 

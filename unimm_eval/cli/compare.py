@@ -10,27 +10,36 @@ import typer
 
 from unimm_eval.api import UserError
 from unimm_eval.cli.tables import console_for_tables
-from unimm_eval.engine.compare import Agreement, Comparison, Flip, compare_runs
-from unimm_eval.report.numbers import as_interval, with_error
+from unimm_eval.engine.changes import MetricChange
+from unimm_eval.engine.compare import Agreement, Comparison, TaskComparison, compare_loaded
+from unimm_eval.engine.moved import Moved
+from unimm_eval.engine.published import load_side
+from unimm_eval.report.compare_page import write_comparison
+from unimm_eval.report.numbers import as_change, as_p_value, as_range, with_error
 from unimm_eval.report.plain import one_line
-from unimm_eval.stats import Estimate
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
-SHOWN_FLIPS = 20
+SHOWN = 8
+"""So many samples of a task are listed."""
 SAID_LIMIT = 100
-TOO_SMALL = 1e-5
+ALPHA = 0.05
 
 
-def compare_command(a: Path, b: Path, *, as_json: bool) -> None:
+def compare_command(a: Path, b: Path, *, as_json: bool, html: Path | None) -> None:
     """Print how two runs differ. Raises UserError when some task cannot be compared, after showing
     what can."""
-    comparison = compare_runs(a, b)
+    first, second = load_side(a), load_side(b)
+    comparison = compare_loaded(first, second)
     if as_json:
         typer.echo(json.dumps(asdict(comparison), indent=2))
     elif comparison.tasks:
         _show(comparison)
+    if html is not None:
+        write_comparison(html, comparison, first, second)
+        typer.echo(f"page    {html}", err=as_json)
     if comparison.refused:
         raise UserError(
             "\n".join(
@@ -55,63 +64,52 @@ def _show(comparison: Comparison) -> None:
         console.print(Text.assemble((f"{name}  ", "bold"), text), soft_wrap=True)
     for line in comparison.setup:
         console.print(Text(f"   {one_line(line)}", style="dim"), soft_wrap=True)
-    console.print(_score_table(comparison))
-    console.print(_output_table(comparison))
+    console.print(_metric_table(comparison))
+    if any(task.outputs for task in comparison.tasks):
+        console.print(_output_table(comparison))
     for line in _remarks(comparison):
         console.print(Text(one_line(line)), soft_wrap=True)
-    flips = [(task.task, flip) for task in comparison.tasks for flip in task.flips]
-    console.print(Text(f"{len(flips):,} verdicts flipped", style="bold" if flips else ""))
-    for task, flip in flips[:SHOWN_FLIPS]:
-        console.print(Text(_flip_line(task, flip)), soft_wrap=True)
-    if len(flips) > SHOWN_FLIPS:
-        left = len(flips) - SHOWN_FLIPS
-        console.print(Text(f"  … and {left:,} more: --json lists all of them", style="dim"))
+    for task in comparison.tasks:
+        for text in _moved_lines(task):
+            console.print(text, soft_wrap=True)
 
 
-def _score_table(comparison: Comparison) -> "Table":
-    """One row a score value; every difference is B − A over the same samples."""
+def _metric_table(comparison: Comparison) -> "Table":
+    """One row a metric; every difference is B − A over the same samples."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    table.add_column("Score", overflow="fold", min_width=14)
-    for title in ("A", "B", "B − A ± stderr", "95% interval", "n", "Flipped"):
+    table.add_column("Metric", overflow="fold", min_width=14)
+    for title in ("A", "B", "B − A ± stderr", "95% interval", "p, Holm's", "n"):
         table.add_column(title, justify="right", no_wrap=True)
     for index, task in enumerate(comparison.tasks):
         if index:
             table.add_section()
         table.add_row(Text(one_line(task.task), style="bold cyan"), *[Text("")] * 6)
-        for row in task.scores:
-            change = row.difference
-            flips = sum(flip.score == row.name for flip in task.flips)
-            table.add_row(
-                Text(f"  {one_line(row.name)}"),
-                Text(with_error(row.a, None)),
-                Text(with_error(row.b, None)),
-                Text(_change(change), style="bold"),
-                Text(_interval(change)),
-                Text(f"{change.n:,}"),
-                Text(f"{flips:,}" if flips else "", style="yellow"),
-            )
+        for row in task.metrics:
+            table.add_row(*_cells(row), style="" if row.headline else "dim")
     return table
 
 
-def _change(change: Estimate) -> str:
-    if _is_rounding(change):
-        return f"{change.value:.1e} ± {change.stderr or 0:.1e}"
-    return with_error(change.value, change.stderr)
+def _cells(row: MetricChange) -> "list[Text]":
+    from rich.text import Text
 
-
-def _interval(change: Estimate) -> str:
-    if _is_rounding(change) and change.interval is not None:
-        return f"{change.interval[0]:.1e} to {change.interval[1]:.1e}"
-    return as_interval(change.interval, value=change.value, stderr=change.stderr)
-
-
-def _is_rounding(change: Estimate) -> bool:
-    """Whether a difference is there but too small for six decimals."""
-    return 0 < max(abs(change.value), change.stderr or 0) < TOO_SMALL
+    change = row.change
+    arrow = "↓" if row.direction == "lower" else "↑"
+    style = "bold" if row.headline else ""
+    if row.p_holm is not None and row.p_holm < ALPHA:
+        style = "bold green" if row.gain * change.value > 0 else "bold red"
+    return [
+        Text(f"  {one_line(row.metric)} {arrow}"),
+        Text(with_error(row.a, None)),
+        Text(with_error(row.b, None)),
+        Text(as_change(change.value, change.stderr), style=style),
+        Text(as_range(change.interval, value=change.value, stderr=change.spread)),
+        Text(as_p_value(row.p_holm)),
+        Text(f"{row.n:,}" + ("" if change.paired else " unpaired")),
+    ]
 
 
 def _output_table(comparison: Comparison) -> "Table":
@@ -158,12 +156,35 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
         if task.unscored:
             yield f"{task.task}: {task.unscored:,} outputs without a score in A or B, left out"
     yield (
-        "Errors are of paired samples, clustered. Intervals are 95% each, not corrected for how "
-        "many there are; no p-values are given."
+        "Errors are of paired samples, clustered. Intervals are 95% each. p-values are of "
+        "headlines, adjusted by Holm's method for how many tasks there are."
     )
 
 
-def _flip_line(task: str, flip: Flip) -> str:
-    said = [one_line(text, limit=SAID_LIMIT) for text in (flip.said_a, flip.said_b)]
-    where = "  ".join(filter(None, [task, flip.group, f"{flip.sample}/{flip.repeat}"]))
-    return f"  {one_line(where)}  {flip.score} {flip.a:g} → {flip.b:g}  A: {said[0]}  B: {said[1]}"
+def _moved_lines(task: TaskComparison) -> "Iterator[Text]":
+    """How many samples changed, and those that changed most."""
+    from rich.text import Text
+
+    samples = task.samples
+    if samples is None:
+        return
+    yield Text(
+        one_line(
+            f"{task.task}: {samples.better:,} samples better in B, {samples.worse:,} worse, "
+            f"{samples.same:,} the same, by {samples.score}; {len(task.flips):,} verdicts flipped"
+        ),
+        style="bold" if samples.most else "",
+    )
+    for moved in samples.most[:SHOWN]:
+        yield Text(_moved_line(moved))
+    left = samples.better + samples.worse - SHOWN
+    if left > 0:
+        yield Text(f"  … and {left:,} more: --html FILE shows them, --json lists flips", "dim")
+
+
+def _moved_line(moved: Moved) -> str:
+    a, b = (one_line(text, limit=SAID_LIMIT) for text in (moved.said_a, moved.said_b))
+    where = "  ".join(filter(None, [moved.group, f"{moved.sample}/{moved.repeat}"]))
+    change = f"{moved.score} {moved.a:.4g} → {moved.b:.4g}"
+    prompt = one_line(moved.prompt, limit=SAID_LIMIT)
+    return f"  {one_line(where)}  {one_line(change)}  {prompt}  A: {a}  B: {b}"

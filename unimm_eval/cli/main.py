@@ -163,14 +163,97 @@ def report(
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="A")],
-    b: Annotated[Path, typer.Argument(help="Folder of another run.", metavar="B")],
+    a: Annotated[Path, typer.Argument(help="Folder of a run, or a record.", metavar="A")],
+    b: Annotated[Path, typer.Argument(help="Another one.", metavar="B")],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with pictures.")
+    ] = None,
 ) -> None:
-    """Compare two runs sample by sample: differences, and every verdict that flipped."""
+    """Compare two runs sample by sample: differences with their errors, and what changed most."""
     from unimm_eval.cli.compare import compare_command
 
-    compare_command(a, b, as_json=as_json)
+    compare_command(a, b, as_json=as_json, html=html)
+
+
+@app.command()
+def gate(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or a record.", metavar="RUN")],
+    baseline: Annotated[
+        Path, typer.Option(metavar="RECORD", help="What it is held against: a record or a run.")
+    ],
+    margin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK=VALUE", help="How much worse is tolerated; repeatable."),
+    ] = None,
+    margins: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The same as YAML, `task: 0.02` or `3%`.")
+    ] = None,
+    tasks: Annotated[
+        list[str] | None, typer.Option(help="Only these tasks of the baseline: names or globs.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(show_default="RUN/gate", help="Folder of what is written.")
+    ] = None,
+) -> None:
+    """Decide whether a run is worse than a baseline: exit 0 no, 1 yes, 3 unknown, for CI."""
+    from unimm_eval.cli.gate import gate_command
+
+    code = gate_command(
+        run,
+        baseline=baseline,
+        margins=margin or (),
+        margins_file=margins,
+        tasks=tasks or (),
+        output=output,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def publish(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")],
+    results: Annotated[Path, typer.Option(help="Folder of published records.")] = Path("results"),
+    name: Annotated[
+        str | None, typer.Option(show_default="the model's own", help="What the model is called.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check.")] = False,
+) -> None:
+    """Check a run as a repository of results would, and write its record there."""
+    from unimm_eval.cli.records import publish_command
+
+    publish_command(run, results=results, name=name, dry_run=dry_run)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or a record.", metavar="RUN")],
+    format: Annotated[str, typer.Option(help="every-eval-ever, hf or lm-eval.")],
+    output: Annotated[Path, typer.Option(help="Folder that the files are written to.")],
+    organization: Annotated[
+        str, typer.Option(help="Who evaluated; Every Eval Ever asks for it.")
+    ] = "unknown",
+) -> None:
+    """Write a record in the form of Every Eval Ever, the Hugging Face Hub or lm-eval."""
+    from unimm_eval.cli.records import export_command
+
+    export_command(run, format=format, output=output, organization=organization)
+
+
+@app.command()
+def scaling(
+    file: Annotated[
+        Path, typer.Argument(help="CSV of runs, or a folder of run records.", metavar="FILE")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the figure here: .png, .svg or .pdf.")
+    ] = None,
+) -> None:
+    """Fit scaling laws to runs at fixed compute: best size, tokens and loss, with intervals."""
+    from unimm_eval.cli.scaling import scaling_command
+
+    scaling_command(file, as_json=as_json, output=output)
 
 
 data_app = typer.Typer(help="Files of benchmarks: which are there, get them, check them.")

@@ -1,7 +1,8 @@
-"""Two runs, sample by sample: how far scores and outputs are apart, and which verdicts flipped.
+"""Two runs, sample by sample: how far metrics and outputs are apart, and which verdicts flipped.
 
 Samples are paired by id and repeat, so a difference has the error of a paired comparison, computed
-over clusters. Tasks whose protocols differ are refused: their numbers are not of one column.
+over clusters; the p-values of headlines are Holm's. Tasks whose protocols differ are refused: their
+numbers are not of one column.
 """
 
 import math
@@ -13,23 +14,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from unimm_eval.api import Output, Picture, Sample, Score, Task, UserError, canonical_json
-from unimm_eval.engine.load import LoadedRun, LoadedTask, load_run
+from unimm_eval.api import Output, Picture, PictureError, Result, Task
+from unimm_eval.engine.changes import MetricChange, adjusted, metric_changes
+from unimm_eval.engine.load import LoadedRun
+from unimm_eval.engine.moved import Tally, said, tally
+from unimm_eval.engine.pairs import Pair, PairedTask, Side, pair
+from unimm_eval.engine.published import load_side, protocol_of
 from unimm_eval.engine.run import differences
-from unimm_eval.stats import Estimate, paired_difference
 
 Kind = Literal["number", "text", "picture"]
-Key = tuple[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreDifference:
-    """Means of one score value over the same outputs of A and B, and B − A with its error."""
-
-    name: str
-    a: float
-    b: float
-    difference: Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +62,16 @@ class Flip:
 @dataclass(frozen=True, kw_only=True)
 class TaskComparison:
     """One task: `n` outputs stand in both runs, others in one only; of the `n`, `unscored` have no
-    score in one run or in both and are left out of `scores` and `flips`."""
+    score in one run or in both and are left out of `metrics`, `samples` and `flips`. `samples` is
+    None where scores have no values of their own."""
 
     task: str
     n: int
     only_in_a: int
     only_in_b: int
     unscored: int
-    scores: tuple[ScoreDifference, ...]
+    metrics: tuple[MetricChange, ...]
+    samples: Tally | None
     outputs: tuple[Agreement, ...]
     flips: tuple[Flip, ...]
 
@@ -116,30 +111,55 @@ class Comparison:
 
 
 def compare_runs(a: str | Path, b: str | Path, *, tasks: Sequence[Task] = ()) -> Comparison:
-    """Compare the finished runs in two folders. Tasks that were given as objects must be given
-    again in `tasks`. Raises UserError when a folder holds no finished run."""
-    first, second = load_run(a, tasks=tasks), load_run(b, tasks=tasks)
+    """Compare two finished runs: folders, or published records with their scores. Tasks that were
+    given as objects must be given again in `tasks`. Raises UserError when there is no such run."""
+    return compare_loaded(load_side(a, tasks=tasks), load_side(b, tasks=tasks))
+
+
+def compare_loaded(first: LoadedRun, second: LoadedRun) -> Comparison:
+    """Compare two runs that were read."""
     common = [name for name in first.tasks if name in second.tasks]
     refused = [
         RefusedTask(task=name, fields=fields)
         for name in common
-        if (fields := _protocol_differences(first, second, name))
+        if (fields := protocol_differences(first, second, name))
     ]
     compared = [name for name in common if name not in {entry.task for entry in refused}]
+    paired = {name: pair(first.tasks[name], second.tasks[name]) for name in compared}
+    changes = adjusted(
+        {
+            name: metric_changes(paired[name], a=rows_of(first, name), b=rows_of(second, name))
+            for name in compared
+        }
+    )
     return Comparison(
         a=_which(first),
         b=_which(second),
-        setup=tuple(
-            _told(difference)
-            for difference in differences(_setup(first, compared), _setup(second, compared))
-        ),
-        tasks=tuple(
-            _compare_task(name, first.tasks[name], second.tasks[name]) for name in compared
-        ),
+        setup=setup_differences(first, second, compared),
+        tasks=tuple(_compare_task(name, paired[name], changes[name]) for name in compared),
         refused=tuple(refused),
         only_in_a=tuple(name for name in first.tasks if name not in second.tasks),
         only_in_b=tuple(name for name in second.tasks if name not in first.tasks),
     )
+
+
+def rows_of(run: LoadedRun, task: str) -> list[Result]:
+    """The rows of a task in a run's record."""
+    return [row for row in run.record.results if row.task == task]
+
+
+def protocol_differences(a: LoadedRun, b: LoadedRun, task: str) -> tuple[str, ...]:
+    """In what the protocols of a task differ, field by field; nothing when their hashes are
+    equal."""
+    first, second = dict(protocol_of(a, task)), dict(protocol_of(b, task))
+    if first["protocol_hash"] == second["protocol_hash"]:
+        return ()
+    if not ("card" in first and "card" in second):
+        first.pop("card", None), second.pop("card", None)
+    found = list(differences(first, second))
+    pinned = [row for row in found if row[0].split(".")[0] in ("card", "set", "judge", "unit")]
+    data = [row for row in found if row[0] == "samples_hash"]
+    return tuple(map(_told, pinned or data)) or ("its card: protocol, version, data or settings",)
 
 
 def _which(run: LoadedRun) -> ComparedRun:
@@ -147,23 +167,18 @@ def _which(run: LoadedRun) -> ComparedRun:
     return ComparedRun(folder=str(run.folder), model=model.name, fingerprint=model.fingerprint)
 
 
-def _setup(run: LoadedRun, tasks: Sequence[str]) -> dict[str, Any]:
-    """What the numbers of `tasks` depend on besides the model, as the run has it."""
-    kept = {key: value for key, value in run.identity.items() if key != "model"}
-    for table in ("tasks", "batch_sizes"):
-        kept[table] = {name: run.identity[table][name] for name in tasks}
-    return kept
+def setup_differences(a: LoadedRun, b: LoadedRun, tasks: Sequence[str]) -> tuple[str, ...]:
+    """In what the runs of `tasks` differ besides the model, as far as both say it: a published
+    record does not tell device, dtype and batch sizes."""
 
+    def kept(run: LoadedRun) -> dict[str, Any]:
+        return {
+            key: {name: value[name] for name in tasks} if key in ("tasks", "batch_sizes") else value
+            for key, value in run.identity.items()
+            if key != "model" and key in a.identity and key in b.identity
+        }
 
-def _protocol_differences(a: LoadedRun, b: LoadedRun, task: str) -> tuple[str, ...]:
-    """In what the protocols of a task differ; nothing when their hashes are equal."""
-    first, second = a.identity["tasks"][task], b.identity["tasks"][task]
-    if first["protocol_hash"] == second["protocol_hash"]:
-        return ()
-    found = list(differences(first, second))
-    pinned = [row for row in found if row[0].split(".")[0] in ("set", "judge")]
-    data = [row for row in found if row[0] == "samples_hash"]
-    return tuple(map(_told, pinned or data)) or ("its card: protocol, version, data or settings",)
+    return tuple(map(_told, differences(kept(a), kept(b))))
 
 
 def _told(difference: tuple[str, str, str]) -> str:
@@ -171,45 +186,24 @@ def _told(difference: tuple[str, str, str]) -> str:
     return f"{field}: {a} in A, {b} in B"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Side:
-    """One run's part of a pair."""
-
-    task: Task
-    sample: Sample
-    output: Output
-    score: Score
-
-
-def _sides(loaded: LoadedTask) -> dict[Key, _Side]:
-    rows = zip(loaded.samples, loaded.outputs, loaded.scores, strict=True)
-    return {
-        (output.sample_id, output.repeat): _Side(
-            task=loaded.task, sample=sample, output=output, score=score
-        )
-        for sample, output, score in rows
-    }
-
-
-def _compare_task(name: str, a: LoadedTask, b: LoadedTask) -> TaskComparison:
-    first, second = _sides(a), _sides(b)
-    pairs = [(side, second[key]) for key, side in first.items() if key in second]
-    scored = [pair for pair in pairs if not any(side.score.unscored for side in pair)]
+def _compare_task(
+    name: str, paired: PairedTask, changes: tuple[MetricChange, ...]
+) -> TaskComparison:
+    direction = next((row.direction for row in changes if row.headline), "higher")
     return TaskComparison(
         task=name,
-        n=len(pairs),
-        only_in_a=len(first) - len(pairs),
-        only_in_b=len(second) - len(pairs),
-        unscored=len(pairs) - len(scored),
-        scores=tuple(_score_differences(scored)),
-        outputs=tuple(_agreements([(x.output, y.output) for x, y in pairs])),
-        flips=tuple(_flips(scored)),
+        n=len(paired.pairs),
+        only_in_a=paired.only_in_a,
+        only_in_b=paired.only_in_b,
+        unscored=paired.unscored,
+        metrics=changes,
+        samples=tally(paired.scored, direction=direction),
+        outputs=tuple(_agreements([(a.output, b.output) for a, b in paired.pairs])),
+        flips=tuple(_flips(paired.scored)),
     )
 
 
-def _score_values(
-    pairs: Sequence[tuple[_Side, _Side]],
-) -> dict[str, list[tuple[int, float, float]]]:
+def _score_values(pairs: Sequence[Pair]) -> dict[str, list[tuple[int, float, float]]]:
     """By name, (index of the pair, value in A, value in B) wherever both have it."""
     found: dict[str, list[tuple[int, float, float]]] = defaultdict(list)
     for index, (a, b) in enumerate(pairs):
@@ -219,23 +213,7 @@ def _score_values(
     return found
 
 
-def _score_differences(pairs: Sequence[tuple[_Side, _Side]]) -> list[ScoreDifference]:
-    rows = []
-    for name, values in _score_values(pairs).items():
-        a, b = ([value[side] for value in values] for side in (1, 2))
-        clusters = [pairs[value[0]][0].sample.cluster for value in values]
-        rows.append(
-            ScoreDifference(
-                name=name,
-                a=math.fsum(a) / len(a),
-                b=math.fsum(b) / len(b),
-                difference=paired_difference(b, a, clusters),
-            )
-        )
-    return rows
-
-
-def _flips(pairs: Sequence[tuple[_Side, _Side]]) -> list[Flip]:
+def _flips(pairs: Sequence[Pair]) -> list[Flip]:
     """Pairs whose verdicts differ, in the order of the samples of A."""
     flips: list[tuple[int, Flip]] = []
     for name, values in _score_values(pairs).items():
@@ -247,8 +225,8 @@ def _flips(pairs: Sequence[tuple[_Side, _Side]]) -> list[Flip]:
     return [flip for _, flip in sorted(flips, key=lambda entry: entry[0])]
 
 
-def _flip(a: _Side, b: _Side, *, name: str) -> Flip:
-    group, said_a, said_b = _said(a, b)
+def _flip(a: Side, b: Side, *, name: str) -> Flip:
+    group, _, said_a, said_b = said(a, b)
     return Flip(
         sample=a.output.sample_id,
         repeat=a.output.repeat,
@@ -261,32 +239,7 @@ def _flip(a: _Side, b: _Side, *, name: str) -> Flip:
     )
 
 
-def _said(a: _Side, b: _Side) -> tuple[str, str, str]:
-    """(group, what A said, what B said), as the task shows them: the answer, or else the note and
-    those facts in which the two differ."""
-    try:
-        shown = [side.task.exhibit(side.sample, side.output, side.score) for side in (a, b)]
-    except UserError:  # what the samples were made of is gone; the outputs are still here
-        shown = [None, None]
-    first, second = shown
-    if first is None or second is None:
-        return "", canonical_json(dict(a.output.values)), canonical_json(dict(b.output.values))
-    apart = [
-        key
-        for key in {**first.facts, **second.facts}
-        if first.facts.get(key) != second.facts.get(key)
-    ]
-    said = [
-        exhibit.answer
-        or "; ".join(
-            filter(None, [exhibit.note, *(f"{key}: {exhibit.facts.get(key)}" for key in apart)])
-        )
-        for exhibit in (first, second)
-    ]
-    return first.group, said[0], said[1]
-
-
-class _Tally:
+class _Agreeing:
     """Pairs of one output value, as they come."""
 
     def __init__(self, name: str, kind: Kind) -> None:
@@ -315,22 +268,22 @@ class _Tally:
 
 
 def _agreements(pairs: Sequence[tuple[Output, Output]]) -> list[Agreement]:
-    tallies: dict[tuple[str, Kind], _Tally] = {}
+    found: dict[tuple[str, Kind], _Agreeing] = {}
 
-    def tally(name: str, kind: Kind) -> _Tally:
-        return tallies.setdefault((name, kind), _Tally(name, kind))
+    def of(name: str, kind: Kind) -> _Agreeing:
+        return found.setdefault((name, kind), _Agreeing(name, kind))
 
     for a, b in pairs:
         for name in _shared(a.values, b.values):
             x, y = a.values[name], b.values[name]
             if _is_number(x) and _is_number(y):
-                tally(name, "number").add(equal=x == y, apart=_apart(float(x), float(y)))
+                of(name, "number").add(equal=x == y, apart=_apart(float(x), float(y)))
             else:
-                tally(name, "text").add(equal=x == y, apart=None)
+                of(name, "text").add(equal=x == y, apart=None)
         for name in _shared(a.media, b.media):
             apart = _pixels_apart(a.media[name], b.media[name])
-            tally(name, "picture").add(equal=apart == (0.0, 0.0), apart=apart)
-    return [entry.agreement() for entry in tallies.values()]
+            of(name, "picture").add(equal=apart == (0.0, 0.0), apart=apart)
+    return [entry.agreement() for entry in found.values()]
 
 
 def _shared(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
@@ -349,10 +302,14 @@ def _apart(x: float, y: float) -> tuple[float, float] | None:
 
 
 def _pixels_apart(a: Picture, b: Picture) -> tuple[float, float] | None:
-    """Largest difference of a pixel, and over 255; None for pictures of different sizes."""
+    """Largest difference of a pixel, and over 255; None for pictures of different sizes, or that
+    are not here."""
     if a.path is not None and b.path is not None and a.path.name == b.path.name:
         return 0.0, 0.0  # files are named by their content
-    x, y = a.load().astype(np.int16), b.load().astype(np.int16)
+    try:
+        x, y = a.load().astype(np.int16), b.load().astype(np.int16)
+    except PictureError:  # records are published without their pictures
+        return None
     if x.shape != y.shape:
         return None
     largest = float(np.abs(x - y).max(initial=0))

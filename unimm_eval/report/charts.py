@@ -63,6 +63,37 @@ def interval_chart(row: Result, *, width: int = 160, height: int = 22) -> Markup
     ).format(width, height, Markup("").join(parts))
 
 
+def change_chart(
+    value: float,
+    interval: tuple[float, float] | None,
+    *,
+    reach: float,
+    width: int = 160,
+    height: int = 22,
+) -> Markup:
+    """A difference as a dot and its interval as a bar, about the line of no difference, on a scale
+    from −`reach` to `reach`. Empty without a scale."""
+    if not reach > 0:
+        return Markup("")
+    pad, middle = 6, height / 2
+
+    def x(number: float) -> float:
+        share = (min(max(number, -reach), reach) / reach + 1) / 2
+        return round(pad + share * (width - 2 * pad), 2)
+
+    parts = [
+        _line("axis", pad, middle, width - pad, middle),
+        _line("zero", x(0.0), 2, x(0.0), height - 2),
+    ]
+    if interval is not None:
+        parts.append(_line("interval", x(interval[0]), middle, x(interval[1]), middle))
+    parts.append(_circle("value", x(value), middle, 4.5))
+    return Markup(
+        '<svg class="change-chart" viewBox="0 0 {0} {1}" width="{0}" height="{1}" '
+        'aria-hidden="true">{2}</svg>'
+    ).format(width, height, Markup("").join(parts))
+
+
 def curve_chart(curve: Curve) -> Markup:
     """A line chart with a light grid and a band around lines that have one."""
     x_ticks = ticks(*_extent([series.x for series in curve.series]))

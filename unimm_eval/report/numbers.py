@@ -38,6 +38,30 @@ def plain_number(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+TOO_SMALL = 1e-5
+
+
+def as_change(value: float, stderr: float | None) -> str:
+    """A difference: `+0.012 ± 0.008`; one too small for six decimals as `1.2e-09 ± 3.0e-10`."""
+    if 0 < max(abs(value), stderr or 0) < TOO_SMALL:
+        return f"{value:+.1e}" + ("" if stderr is None else f" ± {stderr:.1e}")
+    return ("+" if value > 0 else "") + with_error(value, stderr)
+
+
+def as_range(interval: tuple[float, float] | None, *, value: float, stderr: float | None) -> str:
+    """The interval of a difference, written as `as_change` writes the difference."""
+    if interval is not None and 0 < max(abs(value), stderr or 0) < TOO_SMALL:
+        return f"{interval[0]:.1e} to {interval[1]:.1e}"
+    return as_interval(interval, value=value, stderr=stderr)
+
+
+def as_p_value(p: float | None) -> str:
+    """`0.031`; empty without one."""
+    if p is None:
+        return ""
+    return "<0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}"
+
+
 def _exponent(value: float) -> int:
     return math.floor(math.log10(abs(value)))
 

@@ -63,9 +63,9 @@ class Contents:
 
 def render(contents: Contents) -> str:
     """The page. Equal contents give equal pages."""
-    style, script = _asset("page.css"), _asset("page.js")
+    style, script = asset("page.css"), asset("page.js")
     return (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             contents=contents,
@@ -78,8 +78,8 @@ def render(contents: Contents) -> str:
             },
             style=style,
             script=script,
-            style_hash=_csp_hash(style),
-            script_hash=_csp_hash(script),
+            style_hash=csp_hash(style),
+            script_hash=csp_hash(script),
         )
     )
 
@@ -90,7 +90,9 @@ def slug(text: str) -> str:
 
 
 @cache
-def _environment() -> "jinja2.Environment":
+def environment() -> "jinja2.Environment":
+    """The template engine of this room's pages: it escapes every string, and knows no undefined
+    name."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -111,10 +113,12 @@ def _environment() -> "jinja2.Environment":
     return environment
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A style sheet or script of this room."""
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-def _csp_hash(text: str) -> str:
+def csp_hash(text: str) -> str:
+    """The source that admits one inline style or script in a content security policy."""
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
