@@ -1,7 +1,7 @@
 """What a judge is asked about an answer that is a sentence: which option or value it states.
 
-The judge extracts, it does not grade: what it finds goes through the same rule as a plain answer. It
-does not see what is right.
+The judge extracts, it does not grade: what it finds goes through the same rule as a plain answer.
+It does not see what is right.
 """
 
 from collections.abc import Mapping

@@ -1,11 +1,11 @@
-"""`vqa16:mini`: sixteen families of questions about pictures, one a VQA benchmark's skill."""
+"""`vqa16:mini`: sixteen families of questions about the embedded world, each graded by the rules of
+the benchmark whose skill it asks for."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from unimm_eval import stats
 from unimm_eval.api import (
     ChatRequest,
     Context,
@@ -21,20 +21,17 @@ from unimm_eval.api import (
     make_samples,
     stable_hash,
 )
-
-GROUPS = {
-    "general": "General",
-    "knowledge": "Knowledge",
-    "ocr_chart": "OCR & Chart",
-    "vision_centric": "Vision-centric",
-}
-"""Metric of each of Cambrian's four groups."""
+from unimm_eval.tasks.vqa16.graders import GRADERS
+from unimm_eval.tasks.vqa16.mini_rules import RULES, Graded, gold_of
+from unimm_eval.tasks.vqa16.mini_summary import Family, summarize_families
 
 _MAX_INDEX = 2000  # where a family's questions are looked for
 
 
 class Vqa16MiniConfig(TaskConfig):
-    questions: int = Field(40, ge=2, description="questions a family, like those of training")
+    questions: int = Field(
+        40, ge=2, description="questions a family, like those of training; of pairs half as many"
+    )
     held_out_questions: int = Field(
         16, ge=0, description="questions a family on pictures that show what training lacks"
     )
@@ -44,14 +41,16 @@ class Vqa16MiniConfig(TaskConfig):
 
 
 class Vqa16Mini(Task):
-    """Mean accuracy over sixteen families of questions on the embedded world."""
+    """Mean over sixteen families of questions on the embedded world."""
 
     Config: ClassVar[type[TaskConfig]] = Vqa16MiniConfig
     config: Vqa16MiniConfig
 
     def samples(self) -> Iterator[Sample]:
-        """Questions with the description of their picture, the families taking turns, those on
-        held-out pictures last: the first sixteen samples already have a mean.
+        """Questions with the description of their picture, the families taking turns, whole units
+        (pairs, the four rotations of a question) next to each other, those on held-out pictures
+        last. Families of single questions come first, so that the first sample is a unit and the
+        first 21 samples already have a mean.
 
         The cluster is the picture, or the pair of pictures that differ in one attribute.
         """
@@ -59,20 +58,29 @@ class Vqa16Mini(Task):
 
         from unimm_eval.world import FAMILIES
 
-        columns = [self._family(name) for name in FAMILIES]
-        rows = chain.from_iterable(zip_longest(*columns))
-        return make_samples(row for row in rows if row is not None)
+        names = sorted(FAMILIES, key=lambda name: RULES[name].of)
+        turns = zip_longest(*(self._family(name) for name in names))
+        units = (unit for unit in chain.from_iterable(turns) if unit is not None)
+        return make_samples(row for unit in units for row in unit)
 
-    def _family(self, family: str) -> list[tuple[dict[str, Any], str]]:
-        from unimm_eval.world import question_at
-
-        left = {False: self.config.questions, True: self.config.held_out_questions}
-        found: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    def _family(self, family: str) -> list[list[tuple[dict[str, Any], str]]]:
+        """Units of a family, each a list of (inputs, cluster)."""
+        rule = RULES[family]
+        share = 2 if rule.paired else 1
+        left = {
+            False: self.config.questions // share,
+            True: self.config.held_out_questions // share,
+        }
+        found: dict[bool, list[list[dict[str, Any]]]] = {False: [], True: []}
         for index in range(_MAX_INDEX):
-            question = question_at(family=family, split="test", index=index)
-            if left[question.held_out]:
-                left[question.held_out] -= 1
-                found[question.held_out].append(question.to_json())
+            unit = rule.unit(index)
+            held_out = unit[0].held_out
+            if left[held_out]:
+                left[held_out] -= 1
+                name = f"{family} {index}"
+                found[held_out].append(
+                    [{**question.to_json(), "unit": name, "of": len(unit)} for question in unit]
+                )
             if not any(left.values()):
                 break
         else:
@@ -80,11 +88,16 @@ class Vqa16Mini(Task):
         chosen = found[False] + found[True]
         if self.config.swap_pictures:
             # Half the list away: never its own picture, nor that of its pair.
-            pictures = [row["picture"] for row in chosen]
             half = len(chosen) // 2
-            others = pictures[half:] + pictures[:half]
-            chosen = [{**row, "picture": other} for row, other in zip(chosen, others, strict=True)]
-        return [(row, self._cluster(row)) for row in chosen]
+            others = chosen[half:] + chosen[:half]
+            chosen = [
+                [
+                    {**row, "picture": shown["picture"]}
+                    for row, shown in zip(unit, other, strict=True)
+                ]
+                for unit, other in zip(chosen, others, strict=True)
+            ]
+        return [[(row, self._cluster(row)) for row in unit] for unit in chosen]
 
     def _cluster(self, row: dict[str, Any]) -> str:
         if row["pair"] is not None:
@@ -106,14 +119,17 @@ class Vqa16Mini(Task):
             yield Output(sample_id=item.sample.id, repeat=item.repeat, values={"answer": answer})
 
     def judge(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> Iterator[Score]:
-        """Exact match after spaces at the ends and capitals are dropped."""
+        """By the corrected rule of the benchmark: the world has none of its defects."""
         for sample, output in zip(samples, outputs, strict=True):
-            ids: dict[str, Any] = {"sample_id": output.sample_id, "repeat": output.repeat}
-            if output.error is not None:
-                yield Score(**ids, unscored=output.error)
-            else:
-                correct = plain(output.values["answer"]) == plain(sample.inputs["answer"])
-                yield Score(**ids, values={"correct": float(correct)})
+            grader = GRADERS[RULES[sample.inputs["family"]].grader]
+            answer = output.values["answer"].strip()
+            grade = grader(answer, gold_of(sample.inputs), True)
+            yield Score(
+                sample_id=output.sample_id,
+                repeat=output.repeat,
+                values={"correct": grade.value},
+                payload={"said": grade.said[:200]},
+            )
 
     def summarize(self, samples: Sequence[Sample], scores: Sequence[Score]) -> list[Metric]:
         """The mean of sixteen, its four groups and sixteen families; held-out pictures apart.
@@ -121,18 +137,16 @@ class Vqa16Mini(Task):
         A mean is made only of all its families: one that is missing (under `limit`, or with no
         scored answer) leaves it out.
         """
-        pairs = list(zip(samples, scores, strict=True))
-        seen = [pair for pair in pairs if not pair[0].inputs["held_out"]]
-        held_out = [pair for pair in pairs if pair[0].inputs["held_out"]]
-        families = _families()
-        every = [name for names in families.values() for name in names]
-        metrics = [
-            _accuracy("mean", seen, every),
-            _accuracy("mean_held_out", held_out, every),
-            *(_accuracy(metric, seen, families[group]) for metric, group in GROUPS.items()),
-            *(_accuracy(name, seen, [name]) for name in every),
+        graded = [
+            Graded(
+                inputs=sample.inputs,
+                cluster=sample.cluster,
+                value=None if score.unscored is not None else score.values["correct"],
+                said=score.payload.get("said", ""),
+            )
+            for sample, score in zip(samples, scores, strict=True)
         ]
-        return [metric for metric in metrics if metric is not None]
+        return summarize_families(graded, _families())
 
     def exhibit(self, sample: Sample, output: Output, score: Score) -> Exhibit | None:
         inputs = sample.inputs
@@ -141,7 +155,7 @@ class Vqa16Mini(Task):
             prompt=inputs["question"],
             answer=str(output.values.get("answer", "")),
             expected=inputs["answer"],
-            correct=None if score.unscored else score.values["correct"] == 1.0,
+            correct=None if score.unscored else score.values["correct"] >= 0.5,
             note=score.unscored or "",
             shown={"picture": picture_of(sample)},
             facts={"choices": ", ".join(inputs["choices"]), "held out": inputs["held_out"]},
@@ -155,40 +169,7 @@ def picture_of(sample: Sample) -> Picture:
     return Picture(array=render(picture_from_json(sample.inputs["picture"])))
 
 
-def plain(answer: str) -> str:
-    return answer.strip().lower()
-
-
-def _families() -> dict[str, list[str]]:
-    """Names of the families of each group."""
+def _families() -> list[Family]:
     from unimm_eval.world import FAMILIES
 
-    groups: dict[str, list[str]] = {group: [] for group in GROUPS.values()}
-    for family in FAMILIES.values():
-        groups[family.group].append(family.name)
-    return groups
-
-
-def _accuracy(
-    name: str, pairs: Sequence[tuple[Sample, Score]], families: Sequence[str]
-) -> Metric | None:
-    """Unweighted mean of the accuracies of `families`; None if one of them has no scored answer.
-
-    Chance is the same mean of 1 / number of choices.
-    """
-    mine = [pair for pair in pairs if pair[0].inputs["family"] in families]
-    kept = [pair for pair in mine if pair[1].unscored is None]
-    by_family = {
-        family: [p for p in kept if p[0].inputs["family"] == family] for family in families
-    }
-    if not all(by_family.values()):
-        return None
-    chances = [
-        sum(1 / len(sample.inputs["choices"]) for sample, _ in rows) / len(rows)
-        for rows in by_family.values()
-    ]
-    return stats.macro_mean(
-        [score.values["correct"] for _, score in kept],
-        [sample.inputs["family"] for sample, _ in kept],
-        [sample.cluster for sample, _ in kept],
-    ).metric(name, unscored=len(mine) - len(kept), chance=sum(chances) / len(chances))
+    return [Family(name=family.name, group=family.group) for family in FAMILIES.values()]

@@ -357,7 +357,7 @@ def _chance(inputs: Mapping[str, Any]) -> float | None:
 
 
 def _faults(samples: Sequence[Sample], scores: Sequence[Score]) -> dict[str, Any]:
-    """Counts of what was odd, as far as there is any: bad rows by reason, empty and stray answers."""
+    """Counts of what was odd, where there is any: bad rows by reason, empty and stray answers."""
     reasons = Counter(
         (sample.inputs["fault"] or score.unscored or "").partition(": ")[2]
         for sample, score in zip(samples, scores, strict=True)

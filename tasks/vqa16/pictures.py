@@ -1,4 +1,4 @@
-"""Pictures of rows: hashed at planning without being decoded, read again when they are asked for."""
+"""Pictures of rows: hashed at planning without being decoded, read again when asked for."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""Sixteen readers: what is asked about a row and what is right, worded as Cambrian's evaluation does.
+"""Sixteen readers: what is asked about a row and what is right, worded as by Cambrian's evaluation.
 
 A reader takes a row as the data set has it and the settings of the card, and gives a `Reading`, or
 None for a row that does not belong to the benchmark. A row that cannot be asked or graded raises

@@ -1,4 +1,4 @@
-"""Rows of a data set, on the hub at a resolved revision or on this machine, with their pictures left
+"""Rows of a data set, on the hub at a resolved revision or on this machine, their pictures left
 undecoded.
 
 A row is a dict as the data set has it; a picture is what Arrow holds of it: `{"bytes", "path"}`, a

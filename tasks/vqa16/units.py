@@ -1,8 +1,9 @@
-"""From graded questions to numbers: questions alone, in pairs, or in all rotations of their options.
+"""From graded questions to numbers: questions alone, in pairs, or in all rotations of options.
 
 A unit is what is right or wrong as a whole. Under `--limit` the last unit may be cut; what is not
-whole is in no number, and counted. A unit with a question that could not be scored is left out, too:
-to decide it by the others would count those that are surely wrong and drop those that may be right.
+whole is in no number, and counted. A unit with a question that could not be scored is left out,
+too: to decide it by the others would count those that are surely wrong and drop those that may be
+right.
 """
 
 from collections import defaultdict

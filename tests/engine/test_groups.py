@@ -1,4 +1,4 @@
-"""Tasks that are also reported as one mean: found, run, and summed up once all of them are there."""
+"""Tasks that are also reported as one mean: found, run, summed up once all of them are there."""
 
 import math
 
@@ -110,7 +110,7 @@ def test_a_group_is_named_like_a_task():
 
 def test_a_group_without_its_tasks_says_so():
     entries = {name: entry for name, entry in task_entries().items() if name != "gqa"}
-    with pytest.raises(UserError, match="members that are no tasks: .'gqa'"):
+    with pytest.raises(UserError, match=r"members that are no tasks: .'gqa'"):
         find_tasks(["vqa16"], entries)
 
 

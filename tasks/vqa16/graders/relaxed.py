@@ -1,4 +1,4 @@
-"""Numbers that may be off by 5%: ChartQA's rule, and that of MathVista and MMMU's open questions."""
+"""Numbers that may be off by 5%: ChartQA's rule, MathVista's and that of MMMU's open questions."""
 
 from unimm_eval.tasks.vqa16.graders.base import Gold, Grade, after_phrase, number_of, stated
 from unimm_eval.tasks.vqa16.graders.choice import grade_letter

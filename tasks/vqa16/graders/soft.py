@@ -11,28 +11,8 @@ from unimm_eval.tasks.vqa16.graders.base import Gold, Grade
 
 _ENOUGH = 3
 _ARTICLES = frozenset({"a", "an", "the"})
-_NUMBERS = dict(
-    zip(
-        [
-            "none",
-            *[
-                "zero",
-                "one",
-                "two",
-                "three",
-                "four",
-                "five",
-                "six",
-                "seven",
-                "eight",
-                "nine",
-                "ten",
-            ],
-        ],
-        ["0", *map(str, range(11))],
-        strict=True,
-    )
-)
+_SPELLED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBERS = {"none": "0"} | {word: str(number) for number, word in enumerate(_SPELLED)}
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _FULL_STOP = re.compile(r"\.(?!\d)")
 _FULL_STOPS_REMOVED = 32

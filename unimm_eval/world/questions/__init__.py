@@ -1,5 +1,6 @@
 """Sixteen families of questions, one for the skill of each VQA benchmark."""
 
+from unimm_eval.world.questions.again import opposite, options_of, rotations
 from unimm_eval.world.questions.base import Family, Group, Question
 from unimm_eval.world.questions.sampling import (
     FAMILIES,
@@ -13,7 +14,10 @@ __all__ = [
     "Family",
     "Group",
     "Question",
+    "opposite",
+    "options_of",
     "question_at",
+    "rotations",
     "sample_question",
     "sample_questions",
 ]

@@ -70,7 +70,7 @@ def _ask_seed_place(rng: np.random.Generator, scene: Scene) -> Draft | None:
     )
 
 
-def _ask_mme(rng: np.random.Generator, scene: Scene) -> Draft:
+def ask_mme(rng: np.random.Generator, scene: Scene) -> Draft:
     """Whether a thing is there; if not, then one that differs from it in one attribute is."""
     subject = pick(rng, scene.things)
     shape, color = subject.shape, subject.color
@@ -134,7 +134,7 @@ FAMILIES = (
         name="mme",
         group="General",
         skill="whether a thing is there",
-        kinds=(SceneKind(scene=small_scene, ask=_ask_mme, shared=True),),
+        kinds=(SceneKind(scene=small_scene, ask=ask_mme, shared=True),),
     ),
     Family(
         name="gqa",
