@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -45,11 +45,19 @@ class FlowLossTask(Task):
     def picture(self, sample: Sample) -> Picture:
         """The picture of a sample. Raises PictureError."""
 
+    def unit_of(self, model: Any) -> Mapping[str, Any]:
+        """The latents that losses are squared errors of, by what the model says of them; of one
+        that says nothing they are its own."""
+        return {"latents": model.describe().get("latents") or model.fingerprint}
+
     def produce(self, model: Any, items: Sequence[Item], ctx: Context) -> Iterator[Output]:
         pictures: dict[str, Picture] = {}
         requests: list[DenoiseRequest] = []
         for item in items:
             sample = item.sample
+            if fault := sample.inputs.get("fault"):
+                yield Output(sample_id=sample.id, repeat=item.repeat, error=fault)
+                continue
             try:
                 if sample.id not in pictures:
                     pictures[sample.id] = Picture(array=self.picture(sample).load())

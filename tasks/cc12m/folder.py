@@ -4,36 +4,60 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from unimm_eval.api import PictureError, UserError, decode_picture
+from unimm_eval.api import Picture, UserError, decode_picture
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 TABLES = ("captions.jsonl", "metadata.jsonl", "captions.csv", "metadata.csv")
 _NAME_KEYS = ("file_name", "image")
 _CAPTION_KEYS = ("caption", "text")
+CAPTIONS = (
+    "Write each caption into a .txt file of the picture's name beside it, or all of them into "
+    'captions.jsonl: {"file_name": "a.png", "caption": "…"}; a file_name is relative to the '
+    "folder. Repair other pictures, or take them out."
+)
 _SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Captioned:
-    """A picture file, its name within the folder, the SHA-256 of its bytes, and its caption."""
+    """A picture file, its name within the folder, the SHA-256 of its bytes, and its caption. One
+    that cannot be used has a `fault`, which says why."""
 
     file: Path
     name: str
     sha256: str
     caption: str
+    fault: str = ""
+
+    def picture(self) -> Picture:
+        return Picture(path=self.file)
 
 
 def read_folder(folder: Path, *, setting: str = "cc12m.path") -> list[Captioned]:
+    """`scan_folder` where every picture must be usable. Raises UserError listing those that are
+    not."""
+    found = scan_folder(folder, setting=setting)
+    faults = [picture.fault for picture in found if picture.fault]
+    if faults:
+        raise UserError(
+            f"{folder}: {len(faults)} pictures cannot be used\n  " + "\n  ".join(first(faults)),
+            fix=CAPTIONS,
+        )
+    return found
+
+
+def scan_folder(folder: Path, *, setting: str = "cc12m.path") -> list[Captioned]:
     """Every picture in `folder` and below, by name, with its caption.
 
     A caption stands in a table (`captions.jsonl`, `metadata.csv`, …: `file_name` and `caption`) at
     the top of the folder, or in a `.txt` file beside the picture and of its name. All pictures are
-    decoded once, so that a bad one is known before a model is loaded. `setting` is what named the
-    folder. Raises UserError listing the pictures that have no caption or cannot be decoded.
+    decoded once. A picture that does not decode or has no caption has a fault, and so has a caption
+    whose picture is not there. `setting` is what named the folder. Raises UserError when there is
+    no picture at all, or a table cannot be read.
     """
     if not folder.is_dir():
         raise UserError(
@@ -46,45 +70,34 @@ def read_folder(folder: Path, *, setting: str = "cc12m.path") -> list[Captioned]
             f"{folder} holds no pictures: no file ends in {', '.join(PICTURES)}",
             fix=f"--set {setting}=FOLDER names a folder of pictures",
         )
-    names = [file.relative_to(folder).as_posix() for file in files]
     table = _read_tables(folder)
-    unknown = sorted(set(table) - set(names))
-    if unknown:
-        raise UserError(
-            f"{folder}: captions are given for pictures that are not there: {_some(unknown)}",
-            fix=f"a file_name is relative to the folder that is given as {setting}",
+    found = [_captioned(file, file.relative_to(folder).as_posix(), table) for file in files]
+    names = {picture.name for picture in found}
+    return found + [
+        Captioned(
+            file=folder / name,
+            name=name,
+            sha256="",
+            caption=table[name],
+            fault=f"{name}: has a caption and is not there",
         )
-    captions = [table.get(name) or _sidecar(file) for name, file in zip(names, files, strict=True)]
-    missing = [name for name, caption in zip(names, captions, strict=True) if not caption]
-    if missing:
-        raise UserError(
-            f"{folder}: {len(missing)} pictures have no caption: {_some(missing)}",
-            fix="write each caption into a .txt file of the picture's name beside it, or all of "
-            'them into captions.jsonl: {"file_name": "a.png", "caption": "…"}',
-        )
-    checked = [_check(file) for file in files]
-    faults = [fault for _, fault in checked if fault]
-    if faults:
-        raise UserError(
-            f"{len(faults)} pictures cannot be used\n  " + "\n  ".join(_first(faults)),
-            fix="repair them or take them out of the folder",
-        )
-    return [
-        Captioned(file=file, name=name, sha256=digest, caption=caption)
-        for file, name, (digest, _), caption in zip(files, names, checked, captions, strict=True)
+        for name in sorted(set(table) - names)
     ]
 
 
-def _check(file: Path) -> tuple[str, str]:
-    """(SHA-256 of the file, what is wrong with the picture or "")."""
+def _captioned(file: Path, name: str, table: Mapping[str, str]) -> Captioned:
+    sha256 = caption = fault = ""
     try:
         data = file.read_bytes()
-        decode_picture(data, name=str(file))
+        sha256 = hashlib.sha256(data).hexdigest()
+        decode_picture(data, name=name)
+        caption = table.get(name) or _sidecar(file)
+        fault = "" if caption else f"{name}: has no caption"
     except OSError as error:
-        return "", f"{file}: cannot be read ({error.strerror})"
-    except PictureError as error:
-        return "", error.what
-    return hashlib.sha256(data).hexdigest(), ""
+        fault = f"{name}: cannot be read ({error.strerror})"
+    except UserError as error:
+        fault = error.what if error.what.startswith(name) else f"{name}: {error.what}"
+    return Captioned(file=file, name=name, sha256=sha256, caption=caption, fault=fault)
 
 
 def _sidecar(file: Path) -> str:
@@ -130,13 +143,10 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start:,})") from error
+        raise UserError(f"{path.name} is not UTF-8 text (byte {error.start:,})") from error
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(_first(names))
-
-
-def _first(names: list[str]) -> list[str]:
+def first(names: list[str]) -> list[str]:
+    """The first few, and how many more there are."""
     more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     return [*names[:_SHOWN], *more]

@@ -21,6 +21,7 @@ from unimm_eval.api import (
     SampleError,
     TextScore,
     UserError,
+    stable_hash,
 )
 
 if TYPE_CHECKING:
@@ -117,9 +118,17 @@ class UnimmCheckpoint:
             "vocab_size": config.vocab_size,
             "max_length": config.max_length,
             "encoder": self._encoder.to_json(),
+            "latents": self._latent_identity(),
             "architecture": config.to_json(),
             "training": self._files.training,
         }
+
+    def _latent_identity(self) -> str:
+        """What tells the latents that pictures are generated in from those of other encoders."""
+        from unimm_eval.model.encoders import encoder_identity
+
+        values = self._encoder.to_json()
+        return stable_hash(encoder_identity(values.get("generating", values)))
 
     def score_continuations(self, requests: Sequence[ContinuationRequest]) -> list[TextScore]:
         """Token boundaries are those of context + continuation together; a context that does not
@@ -147,6 +156,9 @@ class UnimmCheckpoint:
                 requests, windows, self._score(windows), strict=True
             )
         ]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [1 + len(self._tokenizer.encode(text)) for text in texts]
 
     def score_documents(self, requests: Sequence[DocumentRequest]) -> list[TextScore]:
         windows: list[Window] = []

@@ -69,7 +69,16 @@ class Card(BaseModel):
     budget: Mapping[str, Any] = Field(
         default_factory=dict, description="samples and seconds a mini task may take"
     )
+    samples: int | None = Field(None, ge=1, description="questions that the protocol has")
+    unscored: int = Field(
+        0, ge=0, description="outputs that the protocol itself leaves without a score"
+    )
     references: tuple[Reference, ...] = Field((), description="published numbers")
+
+    @property
+    def whole(self) -> int | None:
+        """How many samples a whole run has, where the card says so."""
+        return self.samples or self.budget.get("samples")
 
     def protocol_hash(self, overrides: Mapping[str, Any], judge: str = "") -> str:
         """Identity of the protocol: the card without its budget, titles and references, what
@@ -163,6 +172,11 @@ class Task(ABC):
         if identity := self.data_identity():
             changed["data"] = identity
         return self.card.protocol_hash(changed, self.judge_identity())
+
+    def unit_of(self, model: Any) -> Mapping[str, Any]:
+        """What of the model its numbers are measured in (the latents of a frozen encoder): part of
+        the protocol hash, so that numbers in different units are never put in one column."""
+        return {}
 
     @abstractmethod
     def produce(self, model: Any, items: Sequence[Item], ctx: Context) -> Iterator[Output]:

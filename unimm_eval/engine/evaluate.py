@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -74,6 +74,12 @@ def evaluate(
         ready = prepare(model, tasks, options)
         progress.note(f"loading {ready.subject.spec}")
         loaded = _load(ready, dtype=dtype)
+        ready = replace(
+            ready,
+            planned=tuple(
+                replace(entry, unit=entry.task.unit_of(loaded)) for entry in ready.planned
+            ),
+        )
         _hand_in_judges(ready, loaded, dtype=dtype)
         identity = run_identity(
             ready.planned,

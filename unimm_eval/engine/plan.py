@@ -5,8 +5,8 @@ list and the settings alone, never on what was done before: a run that continues
 batches, whole.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Any, Literal
@@ -30,13 +30,15 @@ _AUTO: dict[str, tuple[int, int]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedTask:
-    """A task with its samples after `limit`; `limited` says that some were left out."""
+    """A task with its samples after `limit`; `limited` says that some were left out. `unit` is what
+    of the model its numbers are measured in, empty where nothing is."""
 
     task: Task
     samples: tuple[Sample, ...]
     limited: bool
     batch_size: int
     seed: int
+    unit: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -52,7 +54,8 @@ class PlannedTask:
 
     @cached_property
     def protocol_hash(self) -> str:
-        return self.task.protocol_hash(self.overrides)
+        found = self.task.protocol_hash(self.overrides)
+        return stable_hash([found, dict(self.unit)]) if self.unit else found
 
     @cached_property
     def items(self) -> tuple[Item, ...]:
@@ -73,9 +76,10 @@ class PlannedTask:
 
     def identity(self) -> dict[str, Any]:
         """All that the task's numbers depend on besides the model."""
-        revision = self.task.data_revision()
+        revision, data = self.task.data_revision(), self.task.data_identity()
         return {
             **({"data": dict(revision)} if revision else {}),
+            **({"data_identity": data} if data else {}),
             "protocol_hash": self.protocol_hash,
             "set": self.overrides,
             "generation": dict(self.task.generation()),
@@ -83,6 +87,7 @@ class PlannedTask:
             "samples": len(self.samples),
             "outputs": len(self.items),
             "samples_hash": stable_hash([[sample.id, sample.repeats] for sample in self.samples]),
+            **({"unit": dict(self.unit)} if self.unit else {}),
         }
 
 

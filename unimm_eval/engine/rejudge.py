@@ -6,6 +6,7 @@ it, and ends with the same record.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def _planned(task: Task, identity: Mapping[str, Any], store: Store) -> PlannedTa
             f"{store.path} lacks {missing} of {len(entry.items)} outputs of {name}.",
             fix="The command that began the run makes them.",
         )
-    return entry
+    return replace(entry, unit=identity["tasks"][name].get("unit", {}))
 
 
 def _begin(path: Path, store: Store) -> None:
