@@ -186,6 +186,14 @@ class GeneratesText(Protocol):
 
 
 @runtime_checkable
+class CountsTokens(Protocol):
+    """What a model that scores or writes text may have besides: no task needs it."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, with those that the model puts before it."""
+
+
+@runtime_checkable
 class GeneratesImages(Protocol):
     def generate_images(self, requests: Sequence[ImageRequest]) -> list[np.ndarray]:
         """One uint8 [height, width, 3] array a request."""
