@@ -64,7 +64,7 @@ class Picture:
 
 def decode_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode image bytes to uint8 RGB, EXIF-rotated. Raises PictureError naming `name`."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -81,6 +81,8 @@ def decode_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> n
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise PictureError(f"{name}: too many pixels ({error})") from error
+    except UnidentifiedImageError as error:  # whose own message holds an address in memory
+        raise PictureError(f"{name}: not a picture that can be decoded (no known format)") from error
     except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise PictureError(f"{name}: not a picture that can be decoded ({error})") from error
 
