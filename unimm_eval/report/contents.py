@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from unimm_eval.api import Exhibit, Result, UserError
+from unimm_eval.api import Exhibit, Reference, Result, UserError
 from unimm_eval.engine.load import LoadedRun, LoadedTask
+from unimm_eval.engine.registry import group_entries
 from unimm_eval.report.charts import Curve, Series
 from unimm_eval.report.gallery import Gallery, choose
 from unimm_eval.report.numbers import plain_number
-from unimm_eval.report.page import Contents, Section
+from unimm_eval.report.page import Contents, Section, Table
 from unimm_eval.report.plain import one_line, visible
 
 MAX_ENTRIES = 96
@@ -34,13 +35,16 @@ def contents_of(run: LoadedRun) -> Contents:
         seed=record.run.seed,
         started=_moment(volatile.get("created")),
         sections=[
-            _section(
-                task,
-                rows=[row for row in record.results if row.task == name],
-                facts=record.run.tasks.get(name, {}),
-                max_bytes=budget,
-            )
-            for name, task in run.tasks.items()
+            *_group_sections(run),
+            *(
+                _section(
+                    task,
+                    rows=[row for row in record.results if row.task == name],
+                    facts=record.run.tasks.get(name, {}),
+                    max_bytes=budget,
+                )
+                for name, task in run.tasks.items()
+            ),
         ],
         model_facts=_flat(record.model.facts),
         machine=_flat(
@@ -71,17 +75,50 @@ def _section(
         curves=_curves(rows),
         gallery=gallery,
         problem=problem,
-        details=[
-            (one_line(row.metric), table)
-            for row in rows
-            if (table := _flat({key: row.facts[key] for key in row.facts if key != _CURVE}))
-        ],
+        details=_details(rows),
         settings=[("protocol", f"{card.protocol}, version {card.version}"), *_flat(facts)],
-        references=[
-            (one_line(f"{row.model}, {row.metric}"), f"{plain_number(row.value)} ({row.source})")
-            for row in card.references
-        ],
+        references=_references(card.references),
     )
+
+
+def _group_sections(run: LoadedRun) -> Iterator[Section]:
+    """Means of tasks, which have rows and no samples of their own."""
+    groups = group_entries()
+    names = dict.fromkeys(row.task for row in run.record.results if row.task not in run.tasks)
+    for name in names:
+        rows = [row for row in run.record.results if row.task == name]
+        group = groups.get(name)
+        described = group.metrics if group else {}
+        yield Section(
+            task=one_line(name),
+            title=one_line(group.title if group else "a mean of tasks"),
+            mini=any(row.mini for row in rows),
+            limited=any(row.limited for row in rows),
+            rows=rows,
+            descriptions={key: one_line(spec.description) for key, spec in described.items()},
+            curves=[],
+            gallery=Gallery(),
+            problem="",
+            details=_details(rows),
+            settings=[],
+            references=_references(group.references if group else ()),
+        )
+
+
+def _details(rows: Sequence[Result]) -> list[tuple[str, Table]]:
+    """Facts of each metric that has some."""
+    return [
+        (one_line(row.metric), table)
+        for row in rows
+        if (table := _flat({key: row.facts[key] for key in row.facts if key != _CURVE}))
+    ]
+
+
+def _references(references: Sequence[Reference]) -> Table:
+    return [
+        (one_line(f"{row.model}, {row.metric}"), f"{plain_number(row.value)} ({row.source})")
+        for row in references
+    ]
 
 
 def _exhibits(loaded: LoadedTask) -> Iterator[tuple[Exhibit, str | None]]:
