@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unimm_eval.adapters.windows import Window, passes, rolling_windows
+from unimm_eval.adapters.windows import Window, rolling_windows
 from unimm_eval.api import (
     ChatRequest,
     ContinuationRequest,
@@ -50,6 +50,7 @@ class UnimmCheckpoint:
     def __init__(self, checkpoint: "Checkpoint", *, name: str) -> None:
         """Raises UserError when the frozen encoder cannot be loaded."""
         from unimm_eval.adapters.unimm_chat import Chat
+        from unimm_eval.adapters.unimm_scores import TextScores
         from unimm_eval.model.encoders import reread
 
         self._model = checkpoint.model
@@ -61,6 +62,7 @@ class UnimmCheckpoint:
         self._model.reread = reread(self._encoder)
         self._name = name
         self._chat = Chat(self._model, self._tokenizer, show=self._clean, fits=self._check_fits)
+        self._scores = TextScores(self._model, pad=self._tokenizer.pad, pack=self._pack)
 
     @classmethod
     def matches(cls, spec: str) -> bool:
@@ -112,9 +114,12 @@ class UnimmCheckpoint:
         return self._files.fingerprint
 
     def describe(self) -> Mapping[str, Any]:
+        from unimm_eval.model.counts import count_parameters
+
         config = self._files.config
         return {
             "parameters": sum(p.numel() for p in self._model.parameters()),
+            "active_parameters": count_parameters(config).active,
             "vocab_size": config.vocab_size,
             "max_length": config.max_length,
             "encoder": self._encoder.to_json(),
@@ -131,20 +136,22 @@ class UnimmCheckpoint:
         return stable_hash(encoder_identity(values.get("generating", values)))
 
     def score_continuations(self, requests: Sequence[ContinuationRequest]) -> list[TextScore]:
-        """Token boundaries are those of context + continuation together; a context that does not
-        fit loses its beginning."""
+        """Spaces that end a context belong to its continuation, as with lm-eval; token boundaries
+        are those of both together; a context that does not fit loses its beginning."""
         limit = self._files.config.max_length
         windows = []
         for request in requests:
-            before = self._tokenizer.encode(request.context)
-            after = self._tokenizer.encode(request.context + request.continuation)[len(before) :]
-            if not after or len(after) >= limit:
+            context = request.context.rstrip()
+            before = [self._tokenizer.bos, *self._tokenizer.encode(context)]
+            whole = self._tokenizer.encode(request.context + request.continuation)
+            after = whole[len(before) - 1 :]
+            if not 0 < len(after) <= limit:
                 raise SampleError(
                     f"sample {request.sample_id}: a continuation of {len(after)} tokens cannot be "
                     f"scored by a model of {limit} tokens"
                 )
-            context = [self._tokenizer.bos, *before][-(limit - len(after)) :]
-            windows.append(Window(context=context, scored=after))
+            room = limit + 1 - len(after)  # the last token is predicted, not given
+            windows.append(Window(context=before[-room:], scored=after))
         return [
             TextScore(
                 nats=nats,
@@ -153,7 +160,7 @@ class UnimmCheckpoint:
                 is_greedy=greedy,
             )
             for request, window, (nats, greedy) in zip(
-                requests, windows, self._score(windows), strict=True
+                requests, windows, self._scores.score(windows), strict=True
             )
         ]
 
@@ -174,7 +181,7 @@ class UnimmCheckpoint:
             windows += cut
             counts.append(len(cut))
             tokens.append(len(ids))
-        scored = iter(self._score(windows))
+        scored = iter(self._scores.score(windows))
         results = []
         for request, count, length in zip(requests, counts, tokens, strict=True):
             parts = [next(scored) for _ in range(count)]
@@ -280,44 +287,6 @@ class UnimmCheckpoint:
             )
             documents.append((TextSegment(ids=ids, loss=False), picture))
         return documents
-
-    def _score(self, windows: Sequence[Window]) -> list[tuple[float, bool]]:
-        """(−log p, whether every token was the likeliest) of each window's scored tokens."""
-        results = [(0.0, True)] * len(windows)
-        lengths = [len(window.context) + len(window.scored) for window in windows]
-        for rows in passes(lengths, tokens=PASS_TOKENS):
-            for row, result in zip(
-                rows, self._score_pass([windows[row] for row in rows]), strict=True
-            ):
-                results[row] = result
-        return results
-
-    def _score_pass(self, windows: Sequence[Window]) -> list[tuple[float, bool]]:
-        """`_score` of windows that fit in memory together."""
-        import torch
-
-        from unimm_eval.model.sequence import IGNORED, TextSegment
-
-        documents = [
-            [TextSegment(ids=w.context, loss=False), TextSegment(ids=w.scored)] for w in windows
-        ]
-        batch = self._pack(documents)
-        with torch.inference_mode():
-            hidden_BSD = self._model.hidden(batch, batch.latents_ITC)
-            scored_BS = batch.targets_BS != IGNORED
-            hidden_ND, target_N = hidden_BSD[scored_BS], batch.targets_BS[scored_BS]
-            logp, greedy = [], []
-            part = max(1, PASS_LOGITS // self._files.config.vocab_size)
-            for hidden_PD, target_P in zip(
-                hidden_ND.split(part), target_N.split(part), strict=True
-            ):
-                logits_PV = self._model.text_head(hidden_PD).float()
-                logp.append(logits_PV.log_softmax(-1).gather(1, target_P[:, None]).squeeze(1))
-                greedy.append(logits_PV.argmax(-1) == target_P)
-        counts = [len(window.scored) for window in windows]
-        nats = [-float(part.double().sum()) for part in torch.cat(logp).cpu().split(counts)]
-        greedy = [bool(hits.all()) for hits in torch.cat(greedy).cpu().split(counts)]
-        return list(zip(nats, greedy, strict=True))
 
     def _check_fits(self, request: Request, length: int) -> None:
         limit = self._files.config.max_length
