@@ -256,6 +256,37 @@ def scaling(
     scaling_command(file, as_json=as_json, output=output)
 
 
+leaderboard_app = typer.Typer(help="Published records as a site of static pages.")
+app.add_typer(leaderboard_app, name="leaderboard")
+
+ResultsDir = Annotated[Path, typer.Option(help="Folder of published records.")]
+
+
+@leaderboard_app.command()
+def build(
+    results: ResultsDir = Path("results"),
+    output: Annotated[Path, typer.Option(help="Folder of the site; replaced.")] = Path("site"),
+) -> None:
+    """Build the site; exit code 3 says that a record was left out."""
+    from unimm_eval.cli.leaderboard import build_command
+
+    raise typer.Exit(build_command(results, output))
+
+
+@leaderboard_app.command()
+def serve(
+    results: ResultsDir = Path("results"),
+    output: Annotated[
+        Path | None, typer.Option(show_default="a temporary folder", help="Keep the site here.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+) -> None:
+    """Build the site and show it on this machine only."""
+    from unimm_eval.cli.leaderboard import serve_command
+
+    serve_command(results, output, port=port)
+
+
 data_app = typer.Typer(help="Files of benchmarks: which are there, get them, check them.")
 app.add_typer(data_app, name="data")
 
