@@ -3,6 +3,7 @@
 import base64
 import io
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -40,10 +41,7 @@ def embed(name: str, picture: Picture) -> Embedded:
     except (PictureError, OSError) as error:
         return Embedded(name=label, problem=one_line(str(error), limit=200))
     height, width = array.shape[:2]
-    if max(height, width) <= CRISP:
-        data, kind = encode_png(array), "png"
-    else:
-        data, kind = _scaled_webp(array), "webp"
+    data, kind = encode_small(array)
     return Embedded(
         name=label,
         uri=f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}",
@@ -51,6 +49,13 @@ def embed(name: str, picture: Picture) -> Embedded:
         height=height,
         crisp=kind == "png",
     )
+
+
+def encode_small(array: np.ndarray) -> tuple[bytes, Literal["png", "webp"]]:
+    """A uint8 [height, width, 3] array as a file for a page: to the pixel where it is small."""
+    if max(array.shape[:2]) <= CRISP:
+        return encode_png(array), "png"
+    return _scaled_webp(array), "webp"
 
 
 def _scaled_webp(array: np.ndarray) -> bytes:
