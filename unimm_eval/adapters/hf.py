@@ -1,5 +1,6 @@
 """`hf:`: text models of transformers, from the hub at a revision or from a folder."""
 
+import copy
 import inspect
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unimm_eval.adapters.hf_chat import HubChat
 from unimm_eval.adapters.hf_files import PREFIX, HubSource, check_weights, read_config, refused
 from unimm_eval.adapters.hf_tokens import HubTokens
-from unimm_eval.adapters.windows import Window, passes, rolling_windows
+from unimm_eval.adapters.windows import Window, passes, rolling_windows, sharing
 from unimm_eval.api import (
     ChatRequest,
     ContinuationRequest,
@@ -25,6 +26,8 @@ PASS_TOKENS = 8192
 """Tokens, padding included, that one forward pass is given, and at least one row."""
 PASS_LOGITS = 2**30
 """Logits of one forward pass, and at least one row: 2 GiB in bfloat16."""
+SHARED_TOKENS = 256
+"""Tokens that must be saved for a context to be encoded by itself, once for its continuations."""
 _PART_LOGITS = 2**22
 """Logits that are turned into log-probabilities at once, in fp32: they stay in the cache."""
 
@@ -49,6 +52,7 @@ class HubModel:
         self._fingerprint = fingerprint
         self._facts = facts
         self._vocab_size: int = model.get_output_embeddings().weight.shape[0]
+        self._recurrent: bool = getattr(model, "_is_stateful", False)  # its cache is no prefix
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     @classmethod
@@ -76,7 +80,7 @@ class HubModel:
         check_weights(source, folder)
         with refused(source):
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            model, loading = transformers.AutoModelForCausalLM.from_pretrained(
+            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=config,
                 dtype=dtype if dtype == "auto" else getattr(torch, dtype),
@@ -84,7 +88,9 @@ class HubModel:
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-        if missing := sorted(loading["missing_keys"]):
+        model, loading = loaded
+        mismatched = {key for key, *_ in loading["mismatched_keys"]}
+        if missing := sorted({*loading["missing_keys"], *mismatched}):
             raise UserError(
                 f"{spec} lacks {len(missing)} weights, which would be random: {missing[0]}, …",
                 fix="Choose a whole checkpoint of this architecture.",
@@ -163,6 +169,9 @@ class HubModel:
         """Raises SampleError for a picture, and for one that does not fit with its answer."""
         return self._chat.answers(requests)
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(self._tokens.whole(text)) for text in texts]
+
     def _window(self, request: ContinuationRequest) -> Window:
         context = request.context.rstrip()
         continuation = request.context[len(context) :] + request.continuation
@@ -191,16 +200,67 @@ class HubModel:
         for index, window in enumerate(windows):
             # Continuations of one token after one context (the letters of a question) are one row.
             rows.setdefault((*window.context, *window.scored[:-1]), []).append(index)
-        inputs = list(rows)
         results = [(0.0, False)] * len(windows)
         tokens = min(PASS_TOKENS, PASS_LOGITS // self._vocab_size)
-        for group in passes([len(ids) for ids in inputs], tokens=tokens):
-            indices = [index for row in group for index in rows[inputs[row]]]
-            asked = [(inputs[row], [windows[i] for i in rows[inputs[row]]]) for row in group]
-            found = self._score_pass(asked, greedy=greedy)
-            for index, result in zip(indices, found, strict=True):
+        asked = [(ids, [windows[index] for index in rows[ids]]) for ids in rows]
+        firsts = [min(of, key=lambda window: len(window.context)) for _, of in asked]
+        least = math.inf if self._recurrent else SHARED_TOKENS
+        groups, alone = sharing(firsts, least=least)
+        found: dict[int, list[tuple[float, bool]]] = {}
+        for group in groups:
+            context = firsts[group[0]].context
+            found |= self._score_behind(context, {row: asked[row] for row in group}, greedy=greedy)
+        for picked in passes([len(asked[row][0]) for row in alone], tokens=tokens):
+            some = [alone[place] for place in picked]
+            made = iter(self._score_pass([asked[row] for row in some], greedy=greedy))
+            found |= {row: [next(made) for _ in asked[row][1]] for row in some}
+        for row, indices in enumerate(rows.values()):
+            for index, result in zip(indices, found[row], strict=True):
                 results[index] = result
         return results
+
+    def _score_behind(
+        self,
+        context: Sequence[int],
+        asked: Mapping[int, tuple[Sequence[int], Sequence[Window]]],
+        *,
+        greedy: bool,
+    ) -> dict[int, list[tuple[float, bool]]]:
+        """`_score` of rows of ids that begin with one context, which is encoded once."""
+        import torch
+
+        rows = list(asked)
+        device = self._model.device
+        keep = {"logits_to_keep": 1} if self._keeps else {}
+        tokens = min(PASS_TOKENS, PASS_LOGITS // self._vocab_size)
+        found = {}
+        with torch.inference_mode():
+            ids_1S = torch.tensor([list(context)], device=device)
+            begun = self._model(input_ids=ids_1S, use_cache=True, **keep)
+            first_1V = begun.logits[0, -1:]
+            for picked in passes([len(asked[row][0]) for row in rows], tokens=tokens):
+                some = [rows[place] for place in picked]
+                rests = [list(asked[row][0][len(context) :]) for row in some]
+                longest = max(map(len, rests))
+                logits_RSV = first_1V.new_zeros(len(some), 0, first_1V.shape[1])
+                if longest:
+                    cache = copy.deepcopy(begun.past_key_values)
+                    cache.batch_repeat_interleave(len(some))
+                    padded = [
+                        [*rest, *[self._tokens.pad] * (longest - len(rest))] for rest in rests
+                    ]
+                    ids_RS = torch.tensor(padded, device=device)
+                    logits_RSV = self._model(input_ids=ids_RS, past_key_values=cache).logits
+                for row, logits_SV in zip(some, logits_RSV, strict=True):
+                    behind_SV = torch.cat([first_1V, logits_SV])
+                    made = []
+                    for window in asked[row][1]:
+                        at = len(window.context) - len(context)
+                        logits_NV = behind_SV[at : at + len(window.scored)]
+                        made.append(_likelihood(logits_NV, window.scored, greedy=greedy))
+                    numbers: list[tuple[float, float]] = torch.stack(made).tolist()
+                    found[row] = [(nats, bool(likeliest)) for nats, likeliest in numbers]
+        return found
 
     def _score_pass(
         self, asked: Sequence[tuple[Sequence[int], Sequence[Window]]], *, greedy: bool

@@ -33,6 +33,17 @@ def rolling_windows(
     return windows
 
 
+def sharing(windows: Sequence[Window], *, least: float) -> tuple[list[list[int]], list[int]]:
+    """Indices of windows in groups of one context, where encoding it once instead of each time
+    saves at least `least` tokens, and the indices of the other windows."""
+    rows: dict[tuple[int, ...], list[int]] = {}
+    for row, window in enumerate(windows):
+        rows.setdefault(tuple(window.context), []).append(row)
+    groups = [of for context, of in rows.items() if len(context) * (len(of) - 1) >= least]
+    grouped = {row for group in groups for row in group}
+    return groups, [row for row in range(len(windows)) if row not in grouped]
+
+
 def passes(lengths: Sequence[int], *, tokens: int) -> Iterator[list[int]]:
     """Indices of rows that go through the model together: rows of like length, longest first, at
     most `tokens` of them padded to the longest, and at least one row."""
