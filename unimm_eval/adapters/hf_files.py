@@ -34,7 +34,7 @@ class HubSource:
     def parse(cls, spec: str) -> "HubSource":
         """Raises UserError when the spec is neither a folder nor ORG/NAME."""
         place = spec.removeprefix(PREFIX)
-        if Path(place).expanduser().is_dir():
+        if place and Path(place).expanduser().is_dir():
             return cls(place=str(Path(place).expanduser()))
         repository, _, revision = place.partition("@")
         parts = repository.split("/")
@@ -55,14 +55,26 @@ class HubSource:
         there already. Raises UserError."""
         if self.is_folder:
             return Path(self.place)
+        import httpx
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
         wanted = [name for name in _FILES if weights or name != WEIGHTS]
         at = f" --revision {self.revision}" if self.revision else ""
         try:
-            found = snapshot_download(self.place, revision=self.revision, allow_patterns=wanted)
-        except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+            found = snapshot_download(
+                self.place,
+                revision=self.revision,
+                allow_patterns=wanted,
+                ignore_patterns=["consolidated*"],  # the same weights again, of another library
+            )
+        except (
+            LocalEntryNotFoundError,
+            HfHubHTTPError,
+            httpx.HTTPError,
+            OSError,
+            ValueError,
+        ) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
                 f"{PREFIX}{self.place}: cannot be fetched, and is not in the hub's cache: {reason}",
@@ -116,9 +128,11 @@ def check_weights(source: HubSource, folder: Path) -> None:
 @contextmanager
 def refused(source: HubSource) -> Iterator[None]:
     """What transformers says of files that it cannot use, as UserError."""
+    from safetensors import SafetensorError
+
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "trust_remote_code" in str(error):
             reason = "it needs code of its own repository, which is not run"
