@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from unimm_eval.adapters.windows import passes, rolling_windows
+from unimm_eval.adapters.windows import Window, passes, rolling_windows, sharing
 
 PREFIX = -1
 
@@ -58,3 +58,16 @@ def test_passes_hold_every_row_once_and_no_more_than_fits(lengths, tokens):
     for rows in found:
         assert rows
         assert len(rows) == 1 or len(rows) * max(lengths[row] for row in rows) <= tokens
+
+
+def test_contexts_are_shared_where_it_is_worth_it():
+    long, short = list(range(50)), [0]
+    windows = [
+        *(Window(context=long, scored=[n]) for n in range(3)),
+        Window(context=[*long, 1], scored=[1]),
+        *(Window(context=short, scored=[1, 2, 3]) for _ in range(200)),
+    ]
+    groups, others = sharing(windows, least=100)
+    assert groups == [[0, 1, 2]]
+    assert others == list(range(3, len(windows)))
+    assert sharing(windows, least=101) == ([], list(range(len(windows))))

@@ -102,6 +102,20 @@ def test_names_globs_and_groups(plugin, names, found):
     assert [entry.card.name for entry in find_tasks(names, task_entries())] == found
 
 
+def test_a_family_makes_tasks_of_names_and_is_in_no_glob(plugin):
+    card = CARD.format(name="'wild:*'", task_class="Zebra", mini="false", data="{}")
+    (plugin / "plugged_tasks" / "zebra" / "wild.yaml").write_text(card)
+    entries = task_entries()
+    names = [entry.card.name for entry in find_tasks(["wild:ass,*,wild:horse-1.5"], entries)]
+    assert names == ["wild:ass", "zebra", "zebra:mini", "wild:horse-1.5"]
+    assert find_tasks(["wild:ass"], entries)[0].folder == entries["zebra"].folder
+    for pattern in ("wild:*", "wild:a*", "wild:?ss"):
+        with pytest.raises(UserError, match="is a pattern"):
+            find_tasks([pattern], entries)
+    with pytest.raises(UserError, match="no task 'wild:'"):
+        find_tasks(["wild:"], entries)
+
+
 def test_unknown_tasks_are_named_together_with_the_nearest(plugin):
     with pytest.raises(UserError, match=r"'zebro' \(did you mean zebra") as caught:
         find_tasks(["zebro,zebra", "nothing*"], task_entries())

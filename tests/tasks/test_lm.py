@@ -152,7 +152,7 @@ def test_bad_rows_are_named_and_the_others_are_scored(folder, record):
     row = record.get("lm:tiny_bad")
     assert row.n == 3
     assert row.unscored == 3
-    assert row.facts["contexts_cut"] == 3  # the options of one question too long
+    assert row.facts["contexts_cut"] == 4  # each option of the question that is too long
     run = load_run(folder).tasks["lm:tiny_bad"]
     reasons = [score.unscored for score in run.scores if score.unscored is not None]
     assert any("row 2 of tiny_bad" in reason for reason in reasons)

@@ -34,12 +34,21 @@ def rolling_windows(
 
 
 def sharing(windows: Sequence[Window], *, least: float) -> tuple[list[list[int]], list[int]]:
-    """Indices of windows in groups of one context, where encoding it once instead of each time
-    saves at least `least` tokens, and the indices of the other windows."""
+    """Indices of windows in groups of one context, and the indices of the others.
+
+    A group is worth while where encoding its context once instead of each time saves at least
+    `least` tokens, and the context is no shorter than what is scored behind it: short documents,
+    which all begin alike, are no group.
+    """
     rows: dict[tuple[int, ...], list[int]] = {}
     for row, window in enumerate(windows):
         rows.setdefault(tuple(window.context), []).append(row)
-    groups = [of for context, of in rows.items() if len(context) * (len(of) - 1) >= least]
+    groups = [
+        of
+        for context, of in rows.items()
+        if len(context) * (len(of) - 1) >= least
+        and len(context) >= max(len(windows[row].scored) for row in of)
+    ]
     grouped = {row for group in groups for row in group}
     return groups, [row for row in range(len(windows)) if row not in grouped]
 
