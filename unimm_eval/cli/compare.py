@@ -60,7 +60,8 @@ def _show(comparison: Comparison) -> None:
 
     console = console_for_tables()
     for name, run in (("A", comparison.a), ("B", comparison.b)):
-        text = one_line(f"{run.folder}  {run.model}  {run.fingerprint[:16]}")
+        model = one_line(run.model, limit=SAID_LIMIT)
+        text = f"{one_line(run.folder)}  {model}  {one_line(run.fingerprint[:16])}"
         console.print(Text.assemble((f"{name}  ", "bold"), text), soft_wrap=True)
     for line in comparison.setup:
         console.print(Text(f"   {one_line(line)}", style="dim"), soft_wrap=True)
