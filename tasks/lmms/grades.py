@@ -11,7 +11,7 @@ from typing import Any
 
 from unimm_eval.tasks.lmms.answering import answered
 
-_KINDS: dict[str, type] = {"tuple": tuple, "set": set}
+_KINDS: dict[str, type[Any]] = {"tuple": tuple, "set": set}
 _LETTER = re.compile(r"\(?([A-Za-z])\)?(?![A-Za-z0-9])")
 
 

@@ -61,6 +61,7 @@ class Holder:
         instances = []
         for number, doc in enumerate(docs):
             given = {**arguments, "until": list(arguments["until"])}  # models take it apart
+            asked: tuple[Any, ...]
             if simple:
                 asked = (doc["text"], given, _visuals, number, _TASK, _SPLIT)
             else:
@@ -144,9 +145,8 @@ def main() -> None:
     holder = Holder()
     for line in stream:
         message = json.loads(line)
-        call = {"load": holder.load, "generate": holder.generate}[message.pop("do")]
         try:
-            reply = call(**message)
+            reply = getattr(holder, message.pop("do"))(**message)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - told to the other side
             traceback.print_exc()
             reply = {"error": f"{type(error).__name__}: {error}"}
