@@ -62,7 +62,7 @@ def scores_to_parquet(rows: Sequence[Row]) -> tuple[bytes, ScoresFile]:
     columns = {name: pa.array(values, pa.string()) for name, values in text.items()}
     columns["repeat"] = pa.array([output.repeat for _, output, _ in rows], pa.int64())
     columns["repeats"] = pa.array([sample.repeats for sample, _, _ in rows], pa.int64())
-    for name in sorted({name for _, _, score in rows for name in score.values}):
+    for name in dict.fromkeys(name for _, _, score in rows for name in score.values):
         numbers = [score.values.get(name) for _, _, score in rows]
         columns[f"{_PREFIX}{name}"] = pa.array(numbers, pa.float64())
     buffer = io.BytesIO()
