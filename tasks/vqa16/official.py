@@ -33,7 +33,7 @@ from unimm_eval.judges import Question as Asked
 from unimm_eval.tasks.vqa16.extraction import extraction, read_extracted
 from unimm_eval.tasks.vqa16.graders import GRADERS, Grade
 from unimm_eval.tasks.vqa16.pictures import RowPictures
-from unimm_eval.tasks.vqa16.questions import READERS, BadRowError
+from unimm_eval.tasks.vqa16.questions import READERS, BadRowError, unit_of
 from unimm_eval.tasks.vqa16.rows import Opened, Source, open_hub, open_local
 from unimm_eval.tasks.vqa16.summaries import SUMMARIES
 from unimm_eval.tasks.vqa16.units import Question
@@ -105,7 +105,7 @@ class Cambrian(Task):
         sizes = Counter(row["unit"] for row in rows)
         first: dict[str, int] = {}
         for row in rows:
-            row["of"] = sizes[row["unit"]]
+            row["of"] = max(row["of"], sizes[row["unit"]])
             first.setdefault(row["picture"] or f"row {row['row']}", row["row"])
         return sorted(rows, key=lambda row: first[row["picture"] or f"row {row['row']}"])
 
@@ -117,12 +117,10 @@ class Cambrian(Task):
             if any(row.get(key) != value for key, value in self.source.where.items()):
                 continue
             inputs: dict[str, Any] = {"row": index, "picture": None, "fault": "", **_NOTHING}
-            inputs["unit"] = f"row {index}"
             try:
                 reading = reader(row, index, settings)
                 if reading is None:
                     continue
-                inputs["picture"] = digest = self._pictures.digest(row)
                 inputs |= {
                     "question": reading.question,
                     "gold": reading.gold,
@@ -130,12 +128,12 @@ class Cambrian(Task):
                     "stratum": reading.stratum,
                     "grader": reading.grader or settings["grader"],
                 }
-                if reading.unit:
-                    inputs["unit"] = reading.unit.replace("{picture}", str(digest))
-                if digest is None:
+                inputs["picture"] = self._pictures.digest(row)
+                if inputs["picture"] is None:
                     inputs["fault"] = f"row {index}: it has no picture"
             except (BadRowError, UserError, TypeError) as error:
                 inputs["fault"] = f"row {index}: {error}"
+            inputs["unit"], inputs["of"] = unit_of(row, index, inputs["picture"], settings)
             yield inputs
 
     def data_identity(self) -> str:

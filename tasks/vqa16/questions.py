@@ -24,7 +24,6 @@ class BadRowError(ValueError):
 class Reading:
     """A question without its picture.
 
-    `unit` names what is scored as one with other rows (the rotations of a question, a pair).
     `grader` is another than the card's where a row calls for it. `stratum` is what a mean of means
     is over.
     """
@@ -32,12 +31,34 @@ class Reading:
     question: str
     gold: dict[str, Any]
     category: str = ""
-    unit: str = ""
     stratum: str = ""
     grader: str = ""
 
 
 Reader = Callable[[Row, int, Settings], Reading | None]
+
+
+def unit_of(row: Row, index: int, picture: str | None, settings: Settings) -> tuple[str, int]:
+    """What a row is scored as one with, and of how many rows that is at least; known of bad rows,
+    too, so that what is left of a pair never passes for a whole one.
+
+    Released, rotations are rows of one category, question, picture and source, and MME's and MMVP's
+    pairs are two rows that follow each other. Corrected, they are rows of one index (past the
+    millions, which count rotations), and of one category and question id.
+    """
+    corrected = settings["grading"] == "corrected"
+    kind = settings["unit"]
+    if kind == "circle":
+        number = row.get("index")
+        if corrected and isinstance(number, int | float):
+            return f"index {int(number) % 1_000_000}", 1
+        fields = [row.get("category"), row.get("question"), picture, row.get("source")]
+        return " / ".join(map(str, fields)), 1
+    if kind == "mme" and corrected:
+        return f"{row.get('category')} / {row.get('question_id')}", 2
+    if kind in ("mme", "pair"):
+        return f"pair {index // 2}", 2
+    return f"row {index}", 1
 
 
 def text_of(row: Row, name: str) -> str:
@@ -115,16 +136,10 @@ def _mmbench(row: Row, index: int, settings: Settings) -> Reading | None:
     question = text_of(row, "question")
     hint = row.get("hint")
     asked = f"{hint}\n{question}" if hint not in (None, "", "nan") else question
-    number = row.get("index")
-    if not isinstance(number, int | float):
-        raise BadRowError("its index is no number")
-    released = f"{row.get('category')} / {question} / {{picture}} / {row.get('source')}"
-    corrected = f"{int(number) % 1_000_000}"
     return Reading(
         question=below(f"{asked} Options:{listed(list(given.values()))}", settings["suffix"]),
         gold=choice(answer, list(given.values())),
         category=str(row.get("category")),
-        unit=corrected if settings["grading"] == "corrected" else released,
     )
 
 
@@ -146,12 +161,10 @@ def _mme(row: Row, index: int, settings: Settings) -> Reading | None:
     if answer.lower() not in ("yes", "no"):
         raise BadRowError(f"its answer is {answer[:20]!r}, neither yes nor no")
     category = text_of(row, "category")
-    released, corrected = str(index // 2), f"{category} / {row.get('question_id')}"
     return Reading(
         question=below(text_of(row, "question"), settings["suffix"]),
         gold={"answer": answer},
         category=category,
-        unit=corrected if settings["grading"] == "corrected" else released,
         stratum=category,
     )
 
@@ -274,7 +287,6 @@ def _mmvp(row: Row, index: int, settings: Settings) -> Reading | None:
     return Reading(
         question=below(question, settings["suffix"]),
         gold=choice(answer, options),
-        unit=str(index // 2),
     )
 
 

@@ -59,7 +59,7 @@ def _circles(
 ) -> list[Metric]:
     return _kept(
         mean_of("circular_accuracy", all_right(questions), facts=facts),
-        mean_of("accuracy", questions_alone(questions)),
+        mean_of("accuracy", questions_alone(questions), facts=facts),
     )
 
 
@@ -82,7 +82,7 @@ def _pairs(
     ]
     return _kept(
         mean_of("pair_accuracy", all_right(paired), facts=facts),
-        mean_of("accuracy", questions_alone(paired)),
+        mean_of("accuracy", questions_alone(paired), facts=facts),
     )
 
 
