@@ -44,7 +44,7 @@ class LmConfig(TaskConfig):
     num_fewshot: int | None = Field(None, ge=0, description="examples in the prompt, if not fixed")
     fewshot_seed: int = Field(1234, description="which examples are drawn; lm-eval's default")
     gen_kwargs: dict[str, Any] = Field(
-        default_factory=dict, description="over the task's own: until, max_gen_toks, temperature, …"
+        {}, description="over the task's own: until, max_gen_toks, temperature, …"
     )
     cluster_by: str | None = Field(
         None, description="field of a row that rows of one cluster share (a passage)"

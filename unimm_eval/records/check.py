@@ -24,6 +24,7 @@ from unimm_eval.api import (
     record_folder,
     scores_file,
 )
+from unimm_eval.api.tasks import MetricSpec
 from unimm_eval.engine.groups import group_rows
 from unimm_eval.engine.registry import TaskEntry, find_tasks, group_entries, task_entries
 from unimm_eval.engine.run import differences
@@ -183,10 +184,11 @@ def _numbers(record: RunRecord, installed: Installed) -> Iterator[str]:
 
 def _row(row: Result, card: Card, record: RunRecord) -> Iterator[str]:
     asked = record.run.tasks.get(row.task)
-    spec = card.metrics.get(row.metric)
     if asked is None:
         yield "it is of a task that the run does not have"
         return
+    # A card without metrics is of a family, whose tasks name theirs when they are run.
+    spec = card.metrics.get(row.metric) if card.metrics else _spec_of(row)
     if spec is None:
         yield "the task has no such metric"
         return
@@ -208,8 +210,12 @@ def _row(row: Result, card: Card, record: RunRecord) -> Iterator[str]:
         yield f"{row.value} is outside of its own interval"
     if row.n < 1:
         yield "it is made of nothing"
-    if row.headline != (row.metric == next(iter(card.metrics))):
+    if card.metrics and row.headline != (row.metric == next(iter(card.metrics))):
         yield "the headline is another metric"
+
+
+def _spec_of(row: Result) -> MetricSpec:
+    return MetricSpec(direction=row.direction, unit=row.unit, range=row.range)
 
 
 def _scores(file: Path, record: RunRecord, installed: Installed) -> Iterator[str]:
