@@ -105,8 +105,9 @@ def expected(checkpoint):
         ids = tokenizer.encode(request.text)
         done = 0
         while done < len(ids):
-            context = [tokenizer.bos] if not done else ids[done - 8 : done]
-            scored = ids[done : done + (47 if not done else 40)]
+            scored = ids[done : done + (48 if not done else 41)]
+            end = done + len(scored)
+            context = [tokenizer.bos] if not done else ids[end - 49 : done]
             window = [TextSegment(ids=[*context, *scored])]
             cells += recount(checkpoint, window, 0, first=len(context))
             done += len(scored)

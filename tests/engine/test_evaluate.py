@@ -20,6 +20,7 @@ from unimm_eval.api import (
     Output,
     Picture,
     PictureError,
+    SampleError,
     Score,
     TaskConfig,
     UserError,
@@ -275,23 +276,23 @@ def test_nothing_scored_is_no_number(folder):
         evaluate(FakeModel(), [Never("say")], output=folder)
 
 
-class Looks(Say):
-    """Reads a picture for each sample; number 2 has none, which every third asking meets."""
+@pytest.mark.parametrize(
+    "problem", [PictureError("two.png: not a picture"), SampleError("two: needs 9 tokens")]
+)
+def test_a_sample_that_cannot_be_answered_costs_its_own_output(folder, problem):
+    class Looks(Say):
+        def produce(self, model, items, ctx):
+            for item in items:
+                if item.sample.inputs["number"] == 2:
+                    raise problem
+            yield from super().produce(model, items, ctx)
 
-    def produce(self, model, items, ctx):
-        for item in items:
-            if item.sample.inputs["number"] == 2:
-                raise PictureError("two.png: not a picture")
-        yield from super().produce(model, items, ctx)
-
-
-def test_a_picture_that_cannot_be_had_costs_its_own_sample(folder):
     record = evaluate(FakeModel(), [Looks("say")], batch_size=4, output=folder)
     assert (record.get("say").n, record.get("say").unscored) == (9, 1)
     loaded = load_run(folder, tasks=[Looks("say")]).tasks["say"]
     errors = {output.sample_id: output.error for output in loaded.outputs if output.error}
-    assert errors == {loaded.samples[2].id: "two.png: not a picture"}
-    assert loaded.scores[2].unscored == "two.png: not a picture"
+    assert errors == {loaded.samples[2].id: problem.what}
+    assert loaded.scores[2].unscored == problem.what
 
 
 def test_a_picture_of_the_model_that_does_not_decode_is_an_error_of_its_output(folder, tmp_path):
