@@ -138,6 +138,10 @@ class Cambrian(Task):
 
     def data_identity(self) -> str:
         """The content of all rows, wherever they come from: equal rows, equal numbers."""
+        return self._content
+
+    @cached_property
+    def _content(self) -> str:
         return stable_hash(self._inputs)
 
     def samples(self) -> Iterator[Sample]:
