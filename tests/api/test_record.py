@@ -211,7 +211,13 @@ def test_files_that_are_no_scores_are_refused():
     buffer = io.BytesIO()
     pq.write_table(pa.table({"a": [1]}), buffer)
     twice = scores_to_parquet([rows()[0], rows()[0]])[0]
+    table = pq.read_table(io.BytesIO(scores_to_parquet(rows())[0]))
+    lists = io.BytesIO()
+    pq.write_table(
+        table.set_column(table.column_names.index("inputs"), "inputs", [["[]"] * 4]), lists
+    )
     for data, message in (
+        (lists.getvalue(), "not the scores"),
         (b"", "not the scores"),
         (buffer.getvalue(), "not the scores"),
         (twice, "1 outputs stand in it twice"),
@@ -239,6 +245,16 @@ def test_files_of_tasks_have_names_for_every_file_system(tmp_path):
     ]
     assert all(file.parent == tmp_path / "samples" and file.name.isascii() for file in files)
     assert len(set(files[3:])) == 4
+
+
+def test_facts_may_be_of_any_kind_that_json_knows(tmp_path):
+    record = record_of(
+        scores_to_parquet(rows())[1], volatile={"sizes": (1, 2), "nan": float("nan")}
+    )
+    facts = {"sizes": (1, 2), "by_layer": {0: 1.0}, "none": None, "lone": "\ud800"}
+    told = record.changed(model=record.model.model_copy(update={"facts": facts}))
+    (tmp_path / "r.json").write_bytes(record_to_json(told))
+    assert load_record(tmp_path / "r.json").digest == told.digest
 
 
 def test_frames_of_records_can_be_put_below_each_other(folder):

@@ -184,6 +184,24 @@ def test_protocols_that_are_not_the_installed_ones_are_found(shelf, changes, mes
     assert any(message in line for line in told(results))
 
 
+def test_a_record_of_odd_kinds_is_refused_and_breaks_nothing(shelf):
+    results, file = shelf
+    run_changes(file, set=[1], card="none", samples=None, outputs={}, judge=7)
+    record = load_record(file)
+    volatile = {"hardware": "a host", "versions": 3, "created": []}
+    model = record.model.model_copy(update={"facts": {"lone": "\ud800"}})
+    file.write_bytes(record_to_json(record.changed(volatile=volatile, model=model)))
+    assert any("its card is another" in line for line in told(results))
+
+
+def test_a_folder_of_a_machine_among_the_facts_is_found(shelf):
+    results, file = shelf
+    record = load_record(file)
+    model = record.model.model_copy(update={"facts": {"data": "/home/somebody/secret"}})
+    file.write_bytes(record_to_json(record.changed(model=model)))
+    assert any("/home/somebody/secret" in line for line in told(results))
+
+
 def test_fewer_samples_than_the_card_has_are_found(shelf, monkeypatch):
     from unimm_eval.api import Card
 

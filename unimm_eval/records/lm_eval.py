@@ -17,7 +17,7 @@ from typing import Any
 from unimm_eval.api import Result, RunRecord, ScoredOutput, canonical_json, load_record, load_scores
 from unimm_eval.api.record_scores import file_name
 from unimm_eval.engine.files import write_atomic
-from unimm_eval.records.words import asked, expected, moment, said
+from unimm_eval.records.words import asked, expected, moment, said, versions
 
 
 def write(run: Path, output: Path) -> list[Path]:
@@ -47,7 +47,7 @@ def results(record: RunRecord, *, task_hashes: Mapping[str, str]) -> dict[str, A
     for row in record.results:
         rows.setdefault(row.task, []).append(row)
     tasks = record.run.tasks
-    versions = record.volatile.get("versions", {})
+    programs = versions(record)
     return {
         "results": {task: _metrics(task, mine) for task, mine in rows.items()},
         "group_subtasks": {task: [] for task in rows},
@@ -91,9 +91,9 @@ def results(record: RunRecord, *, task_hashes: Mapping[str, str]) -> dict[str, A
         },
         "git_hash": None,
         "date": moment(record).timestamp(),
-        "transformers_version": versions.get("transformers"),
+        "transformers_version": programs.get("transformers"),
         "lm_eval_version": None,
-        "unimm_eval_version": versions.get("unimm-eval"),
+        "unimm_eval_version": programs.get("unimm-eval"),
         "task_hashes": dict(task_hashes),
         "model_source": "unimm-eval",
         "model_name": record.model.name,

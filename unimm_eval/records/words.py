@@ -60,6 +60,12 @@ def moment(record: RunRecord) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+def versions(record: RunRecord) -> dict[str, str]:
+    """Versions of the programs that made the run, as far as the record tells."""
+    told = record.volatile.get("versions")
+    return strings(told) if isinstance(told, Mapping) else {}
+
+
 def _first(holder: Mapping[str, Any], names: Iterable[str]) -> str:
     found = next((holder[name] for name in names if isinstance(holder.get(name), str)), None)
     return canonical_json(dict(holder)) if found is None else str(found)
