@@ -94,8 +94,21 @@ class Session:
             "root": task,
             "tasks": {name: self._facts(name) for name in self._tasks},
             "groups": {name: self._group_facts(group) for name, group in self._groups.items()},
-            "identity": self._identity(),
         }
+
+    def identity(self) -> str:
+        """Hash of what is asked and how it is scored: the documents and the settings of all tasks,
+        but for where the data lie."""
+        digest = hashlib.sha256()
+        for name in sorted(self._tasks):
+            config = dict(self._tasks[name].dump_config())
+            config.pop("dataset_kwargs", None)
+            digest.update(_canonical([name, config]))
+            for doc in self._docs[name]:
+                digest.update(_canonical(doc))
+        for name in sorted(self._groups):
+            digest.update(_canonical([name, self._group_facts(self._groups[name])]))
+        return digest.hexdigest()[:16]
 
     def documents(self) -> Iterator[dict[str, Any]]:
         """The first document of every task, then the second of each, and so on: a few of them are
@@ -184,20 +197,6 @@ class Session:
                 for kept in mean.filter_list or sorted(having.get(mean.metric, ()))
             ],
         }
-
-    def _identity(self) -> str:
-        """Hash of what is asked and how it is scored: the documents and the settings of all tasks,
-        but for where the data lie."""
-        digest = hashlib.sha256()
-        for name in sorted(self._tasks):
-            config = dict(self._tasks[name].dump_config())
-            config.pop("dataset_kwargs", None)
-            digest.update(_canonical([name, config]))
-            for doc in self._docs[name]:
-                digest.update(_canonical(doc))
-        for name in sorted(self._groups):
-            digest.update(_canonical([name, self._group_facts(self._groups[name])]))
-        return digest.hexdigest()[:16]
 
     def _documents_of(self, name: str) -> Iterator[dict[str, Any]]:
         """As lm-eval's `build_all_requests` makes them, one after the other."""

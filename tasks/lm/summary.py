@@ -171,7 +171,7 @@ def with_library(
     Raises UserError where the first of them is not a finite number; others are left out.
     """
     by_key = {(row["name"], row["metric"], row["filter"]): row for row in theirs}
-    made = []
+    made: list[Metric] = []
     for name, row in rows.items():
         found = by_key[row.owner, row.metric, row.filter]
         value, error = found["value"], found["stderr"]

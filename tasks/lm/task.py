@@ -209,8 +209,8 @@ class LmTask(Task):
         """What the task is. Raises the same UserError however often it is asked for."""
         if self._known is None:
             try:
-                with self._opened() as (_, self._known):
-                    pass
+                with self._opened() as (child, facts):
+                    self._known = {**facts, "identity": child.call("identity")}
             except UserError as error:
                 self._known = error
         if isinstance(self._known, UserError):

@@ -59,7 +59,10 @@ def folder(model, rows, tmp_path_factory):
     evaluate(
         model,
         [f"lm:{task}" for task in tasks],
-        settings=settings(rows, tasks),
+        settings={
+            **settings(rows, tasks),
+            **settings(rows, ["tiny_choice"], cluster_by="passage"),
+        },
         output=folder,
         device="cpu",
     )
@@ -130,6 +133,14 @@ def test_directions_and_errors_are_ours(record):
     assert perplexity.stderr > 0
     low, high = perplexity.interval
     assert low < perplexity.value < high
+
+
+def test_errors_are_clustered_by_what_rows_share(record):
+    shared, apart = record.get("lm:tiny_choice"), record.get("lm:tiny_group", "tiny_choice/acc")
+    assert shared.value == apart.value
+    assert (shared.facts["clusters"], apart.facts["clusters"]) == (6, 17)
+    assert shared.stderr != pytest.approx(apart.stderr)
+    assert apart.stderr == pytest.approx(apart.facts["lm_eval_stderr"])
 
 
 def test_repeats_are_drawn_apart_and_voted_on(folder):
