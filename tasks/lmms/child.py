@@ -39,8 +39,12 @@ class Evaluator:
         source: Path | None,
         revision: str | None,
         revisions: Mapping[str, str],
+        settled: bool,
     ) -> None:
-        """Raises UserError when there is no such task, or its data is not to be had."""
+        """`settled`: `revisions` are what an evaluator of this task opened before.
+
+        Raises UserError when there is no such task, or its data is not to be had.
+        """
         self._scratch = Path(tempfile.mkdtemp(prefix="unimm-eval-lmms-"))
         try:
             self._session = library(_SERVER).session()
@@ -51,6 +55,7 @@ class Evaluator:
                 source=None if source is None else str(source.resolve()),
                 revision=revision,
                 revisions=dict(revisions),
+                settled=settled,
             )
         except BaseException:
             self.close()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from unimm_eval.tasks.lmms.answering import answered
+from unimm_eval.tasks.lmms.answering import Unanswered, Undecided, answered
 
 _KINDS: dict[str, type[Any]] = {"tuple": tuple, "set": set}
 _LETTER = re.compile(r"\(?([A-Za-z])\)?(?![A-Za-z0-9])")
@@ -51,7 +51,7 @@ def number_of(value: Any, aggregate: Any) -> float | None:
     for found in (value, *_named(value)):
         if isinstance(found, bool | int | float) and math.isfinite(found):
             return float(found)
-    return called(aggregate, [value], output=".")
+    return tried(aggregate, [value], output=".")
 
 
 def _named(value: Any) -> list[Any]:
@@ -92,16 +92,21 @@ def called(
     if "args" in inspect.signature(aggregate).parameters:
         arguments["args"] = Namespace(output_path=output, process_with_media=False)
     with answered(replies or {}), _state_kept(aggregate):
-        try:
-            found = aggregate(copy.deepcopy(list(values)), **arguments)
-        except (AssertionError, LookupError, ArithmeticError, ValueError, TypeError):
-            return None
+        found = aggregate(copy.deepcopy(list(values)), **arguments)
     if found is None and aggregate.__name__ == "mathvista_aggregate_results":
         return 0.0
     if not isinstance(found, bool | int | float) and not hasattr(found, "tolist"):
         return None
     number = float(found)
     return number if math.isfinite(number) else None
+
+
+def tried(aggregate: Any, values: Sequence[Any], **options: Any) -> float | None:
+    """As `called`, where there are too few documents for some: one that fails makes none."""
+    try:
+        return called(aggregate, values, **options)
+    except (Exception, Unanswered, Undecided):  # noqa: BLE001 - any aggregator, on any part
+        return None
 
 
 @contextmanager

@@ -57,12 +57,15 @@ class Session:
         source: str | None,
         revision: str | None,
         revisions: Mapping[str, str],
+        settled: bool,
     ) -> dict[str, Any]:
         """Load the task and its data. `scratch` is a folder for pictures and for the files that
         aggregators write. Raises UserError when the task cannot be run."""
         os.chdir(scratch)
         self._scratch = Path(scratch)
-        self._sources = Sources(folder=source, revision=revision, revisions=revisions)
+        self._sources = Sources(
+            folder=source, revision=revision, revisions=revisions, settled=settled
+        )
         self._sources.install()
         for name in ("download", "process_results"):  # tried five times each, seconds apart
             setattr(ConfigurableTask, name, getattr(ConfigurableTask, name).__wrapped__)
@@ -278,12 +281,21 @@ class Session:
     ) -> dict[str, Any] | None:
         values = [row["metrics"][name] for row in rows]
 
-        def number(kept: Sequence[Any], *, output: str) -> float | None:
-            found = grades.called(aggregate, kept, output=output, replies=replies)
+        def number(kept: Sequence[Any], *, output: str, whole: bool) -> float | None:
+            call = grades.called if whole else grades.tried
+            found = call(aggregate, kept, output=output, replies=replies)
             scale = grades.scale_of(aggregate, kept=len(kept), asked=len(values))
             return found if found is None or scale == 1.0 else found * scale
 
-        value = number(values, output=str(self._scratch / "output"))
+        try:
+            # A limit may leave an aggregator what it cannot take; all documents may not.
+            whole = len(rows) == len(self._docs)
+            value = number(values, output=str(self._scratch / "output"), whole=whole)
+        except (Unanswered, Undecided) as error:
+            raise UserError(
+                f"lmms-eval asks a judge for {name} after all answers are graded, which cannot be "
+                "answered here."
+            ) from error
         if value is None:
             return None
         found: dict[str, Any] = {"value": value, "n": len(rows), "without": None, "each": None}
@@ -293,7 +305,9 @@ class Session:
         else:
             kept = grades.deletions([row["cluster"] for row in rows], groups=groups)
             output = str(self._scratch / "without")
-            found["without"] = [number([values[i] for i in rows], output=output) for rows in kept]
+            found["without"] = [
+                number([values[i] for i in rows], output=output, whole=False) for rows in kept
+            ]
         return found
 
 

@@ -14,10 +14,11 @@ from typing import Any
 import datasets
 from datasets import Image
 
-from unimm_eval.api import UserError
+from unimm_eval.api import UserError, stable_hash
 
 _SHA = re.compile(r"[0-9a-f]{40}")
 _HUB_SECONDS = 10.0
+_UNKNOWN = "unknown"
 
 
 class BrokenPicture:
@@ -27,6 +28,8 @@ class BrokenPicture:
         self._reason = reason
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # Python's own questions (copying, arrays)
+            raise AttributeError(name)
         raise UserError(f"a picture that does not decode: {self._reason}")
 
 
@@ -34,11 +37,18 @@ class Sources:
     """Replaces `datasets.load_dataset` in this process."""
 
     def __init__(
-        self, *, folder: str | None, revision: str | None, revisions: Mapping[str, str]
+        self,
+        *,
+        folder: str | None,
+        revision: str | None,
+        revisions: Mapping[str, str],
+        settled: bool,
     ) -> None:
         """`folder` holds a copy of the task's repository; of the hub, `revision` is to be had, else
-        the one in `revisions` for the repository, else the newest."""
+        the one in `revisions` for the repository, else the newest. Where that is `settled`, neither
+        the hub nor the folder's files are looked at again."""
         self._folder = folder
+        self._settled = settled
         self._revision = revision
         self._wanted = dict(revisions)
         self._load: Callable[..., Any] = datasets.load_dataset
@@ -64,17 +74,22 @@ class Sources:
         if self._folder is not None:
             kwargs.pop("token", None)
             kwargs.pop("revision", None)
-            if path not in self.revisions:
+            if self._settled:
+                self.revisions[path] = self._wanted[path]
+            elif path not in self.revisions:
                 self.revisions[path] = folder_revision(Path(self._folder))
+            # The library's cache tells folders apart by their last name alone.
+            cache = Path(kwargs.pop("cache_dir", None) or datasets.config.HF_DATASETS_CACHE)
+            kwargs["cache_dir"] = str(cache / stable_hash(self.revisions[path]))
             return self._loaded(path, self._folder, name, kwargs)
         revision = self._revision or kwargs.pop("revision", None) or self._wanted.get(path)
         kwargs.pop("revision", None)
-        newest = _newest(path)
-        revision = revision or newest
+        newest = None if self._settled else _newest(path)
+        revision = None if revision == _UNKNOWN else revision or newest
         if newest is not None and revision != newest:
             self.moved[path] = newest
         found = self._loaded(path, path, name, {**kwargs, "revision": revision})
-        self.revisions[path] = revision or _cached_revision(found) or "unknown"
+        self.revisions[path] = revision or _cached_revision(found) or _UNKNOWN
         return found
 
     def _loaded(self, repository: str, path: str, name: str | None, kwargs: dict[str, Any]) -> Any:

@@ -80,11 +80,13 @@ class LmmsTask(JudgedTask):
 
     def _opened_evaluator(self) -> Evaluator:
         if self._evaluator is None:
+            before: Opened | None = self.__dict__.get("_opened")
             self._evaluator = Evaluator(
                 task=self.lmms_task,
                 source=self.config.source,
-                revision=self.config.revision,
-                revisions=Revisions(self.data_dir).read(),
+                revision=self.config.revision if before is None else None,
+                revisions=before.revisions if before else Revisions(self.data_dir).read(),
+                settled=before is not None,
             )
         return self._evaluator
 

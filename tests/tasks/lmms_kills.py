@@ -38,7 +38,10 @@ class Here:
         pid = os.fork()
         if pid == 0:
             sys.settrace(None)
-            ours.close()
+            silence = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(silence, 1)
+            os.closerange(3, theirs.fileno())  # above all the store: its lock is not ours to hold
+            os.closerange(theirs.fileno() + 1, 1024)
             _answer_calls(server.Session, Channel(theirs))
         theirs.close()
         return Session(self, Channel(ours), pid=pid, log=Path(os.devnull))
@@ -84,7 +87,7 @@ def chosen(rows, tasks):
 def stored(folder):
     if not (folder / "store.sqlite").exists():
         return set()
-    with sqlite3.connect(folder / "store.sqlite") as connection:
+    with sqlite3.connect(folder / "store.sqlite", timeout=60) as connection:
         tables = {row[0] for row in connection.execute("select name from sqlite_master")}
         if "outputs" not in tables:
             return set()
