@@ -7,7 +7,7 @@ right.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +72,11 @@ def mme_pairs(questions: Sequence[Question]) -> Units:
     return _together(questions, mme_score)
 
 
-def _together(questions: Sequence[Question], score: Any) -> Units:
+Rule = Callable[[Sequence[float]], float]
+"""Score of a unit from those of its questions."""
+
+
+def _together(questions: Sequence[Question], score: Rule) -> Units:
     members: dict[str, list[Question]] = defaultdict(list)
     for question in questions:
         members[question.unit].append(question)
@@ -96,7 +100,7 @@ def _together(questions: Sequence[Question], score: Any) -> Units:
     return Units(whole=whole, cut=cut, unscored=unscored)
 
 
-def _chance(members: Sequence[Question], score: Any) -> float | None:
+def _chance(members: Sequence[Question], score: Rule) -> float | None:
     """Expected score of independent guesses, over all ways in which they can be right."""
     chances = [question.chance for question in members if question.chance is not None]
     if len(chances) != len(members):

@@ -8,7 +8,15 @@ from task_runs import run_task
 from unimm_eval.api import content_hash
 from unimm_eval.tasks.vqa16.mini_rules import RULES
 from unimm_eval.tasks.vqa16.mini_summary import GROUPS
-from unimm_eval.world import FAMILIES, options_of, picture_from_json, question_at, render, rotations
+from unimm_eval.world import (
+    FAMILIES,
+    opposite,
+    options_of,
+    picture_from_json,
+    question_at,
+    render,
+    rotations,
+)
 
 
 class Chooser:
@@ -219,6 +227,27 @@ def test_rotations_move_the_options_and_nothing_else():
     assert len({options_of(each) for each in turned}) == 4
     with pytest.raises(ValueError, match="no lettered options"):
         rotations(question_at(family="gqa", split="test", index=0))
+
+
+def test_words_alone_say_nothing_about_which_of_a_pair_is_there():
+    """Who learns from many pairs which shapes and colours are asked for with a yes stays at ½."""
+    score = Counter()
+
+    def weight(question):
+        return sum(score[word] for word in question.question.rstrip("?").split())
+
+    right = []
+    for index in range(500):
+        first = question_at(family="mme", split="test", index=index)
+        second = opposite(first, split="test", index=index)
+        assert first.picture == second.picture
+        there, absent = (first, second) if first.answer == "yes" else (second, first)
+        assert (there.answer, absent.answer) == ("yes", "no")
+        if index >= 250:
+            right.append((weight(there) > weight(absent)) + (weight(there) == weight(absent)) / 2)
+        score.update(there.question.rstrip("?").split())
+        score.subtract(absent.question.rstrip("?").split())
+    assert 0.4 < sum(right) / len(right) < 0.6
 
 
 def test_exhibits_show_the_picture(make_task, context):
