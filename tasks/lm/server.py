@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import json
 import random
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import zip_longest
@@ -38,6 +39,7 @@ _NEEDS = {
     "generate_until": ["GeneratesText"],
 }
 _SHOWN = 300
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 class Session:
@@ -102,7 +104,8 @@ class Session:
         digest = hashlib.sha256()
         for name in sorted(self._tasks):
             config = dict(self._tasks[name].dump_config())
-            config.pop("dataset_kwargs", None)
+            for place in ("dataset_path", "dataset_name", "dataset_kwargs"):
+                config.pop(place, None)
             digest.update(_canonical([name, config]))
             for doc in self._docs[name]:
                 digest.update(_canonical(doc))
@@ -381,7 +384,8 @@ def _number(value: Any) -> float | None:
 
 
 def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, default=str).encode()
+    """Equal for equal values in different processes: no function by where it is in memory."""
+    return _ADDRESS.sub("", json.dumps(value, sort_keys=True, default=str)).encode()
 
 
 def _told(error: Exception) -> str:

@@ -232,13 +232,20 @@ def _estimate(
         return stats.macro_mean(numbers, tasks, clusters, weights=sizes if row.by_size else None)
     if len(having) > 1:  # a mean of perplexities
         return None
-    nats = [-number for number in numbers]
-    if row.kind == "perplexity":
+    try:
+        return _ratio(row.kind, [part for _, _, part in flat], clusters)
+    except (ValueError, OverflowError):  # text of no bytes, or e to the power of a thousand
+        return None
+
+
+def _ratio(kind: str, parts: Sequence[Any], clusters: Sequence[str]) -> stats.Estimate:
+    nats = [-part[1] for part in parts]
+    if kind == "perplexity":
         return stats.ratio(nats, [1.0] * len(nats), clusters, transform=math.exp)
-    sizes_of = [float(part[2]) for _, _, part in flat]
-    if row.kind == "bits_per_byte":
-        return stats.ratio([n / math.log(2) for n in nats], sizes_of, clusters)
-    return stats.ratio(nats, sizes_of, clusters, transform=math.exp)
+    sizes = [float(part[2]) for part in parts]
+    if kind == "bits_per_byte":
+        return stats.ratio([each / math.log(2) for each in nats], sizes, clusters)
+    return stats.ratio(nats, sizes, clusters, transform=math.exp)
 
 
 def _outermost_first(facts: Mapping[str, Any]) -> list[str]:
