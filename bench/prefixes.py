@@ -28,7 +28,12 @@ from bench.transfusion import processor
 from unimm_eval.adapters.unimm import DEMO
 from unimm_eval.model.checkpoint import load_checkpoint
 from unimm_eval.model.generate import Prefixes, Prompt, Sampling, generate_text
-from unimm_eval.model.sequence import PictureSegment, conversation, prompt_document
+from unimm_eval.model.sequence import (
+    PictureSegment,
+    conversation,
+    document_length,
+    prompt_document,
+)
 from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.model.unified import UnifiedModel
 
@@ -49,7 +54,14 @@ def prompts(model: UnifiedModel, tokenizer: Tokenizer, *, pictures: int) -> list
             laid = conversation(tokenizer, [[PictureSegment(latents=latents), question]])
             beginning = prompt_document([*laid[:-1], [tokenizer.eoi]])
             rest = laid[-1][1:] if isinstance(laid[-1], list) else []
-            made.append(Prompt(key=seed, beginning=lambda b=beginning: b, rest=rest))
+            made.append(
+                Prompt(
+                    key=seed,
+                    length=document_length(beginning),
+                    beginning=lambda b=beginning: b,
+                    rest=rest,
+                )
+            )
     return made
 
 

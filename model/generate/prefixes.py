@@ -19,17 +19,20 @@ from unimm_eval.model.unified import UnifiedModel
 
 KEPT_BYTES = 2**28
 """Keys and values of beginnings that are kept from one batch for the next."""
+LEAST_SAVED = 64
+"""Tokens that sharing must save: a beginning encoded by itself is a pass more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """A document in two parts: `beginning`, and the text ids behind it, at least one.
+    """A document in two parts: `beginning`, and the text ids behind it.
 
-    Prompts with equal `key` have equal beginnings; None is a beginning of its own. It is made when
-    it is encoded: a picture that was seen before is not looked at again.
+    Prompts with equal `key` have equal beginnings, of `length` tokens; None is a beginning of its
+    own. It is made when it is encoded: a picture that was seen before is not looked at again.
     """
 
     key: Hashable | None
+    length: int
     beginning: Callable[[], Document]
     rest: Sequence[int]
 
@@ -37,25 +40,35 @@ class Prompt:
 class Prefixes:
     """Sessions on prompts of one model, whose shared beginnings are encoded once."""
 
-    def __init__(self, model: UnifiedModel, *, pad: int, kept_bytes: int = KEPT_BYTES) -> None:
-        self._model, self._pad, self._kept_bytes = model, pad, kept_bytes
+    def __init__(
+        self,
+        model: UnifiedModel,
+        *,
+        pad: int,
+        kept_bytes: int = KEPT_BYTES,
+        least_saved: int = LEAST_SAVED,
+    ) -> None:
+        self._model, self._pad = model, pad
+        self._kept_bytes, self._least_saved = kept_bytes, least_saved
         self._kept: OrderedDict[Hashable, Session] = OrderedDict()
 
     @torch.inference_mode()
     def session(self, prompts: Sequence[Prompt], *, new_tokens: Sequence[int]) -> Session:
         """A session with a row a prompt, and room behind each for its number of `new_tokens`.
 
-        A beginning that several of `prompts` share, or that of a prompt which comes alone, is
-        encoded by itself or taken from what was kept; the others go through the model whole, in one
-        pass. Which of the two depends on `prompts`, never on what was asked before. Raises
-        ValueError when a prompt does not fit the model's max_length.
+        A beginning is encoded by itself, or taken from what was kept, where that saves
+        `least_saved` tokens: to the prompts that share it, or, were it kept, to a prompt that comes
+        alone. The others go through the model whole, in one pass. Which of the two depends on
+        `prompts`, never on what was asked before. Raises ValueError when a prompt does not fit the
+        model's max_length.
         """
         counts = Counter(prompt.key for prompt in prompts)
-        begun = {
-            prompt.key: self._begun(prompt)
-            for prompt in prompts
-            if prompt.key is not None and (counts[prompt.key] > 1 or len(prompts) == 1)
-        }
+        begun: dict[Hashable, Session] = {}
+        for prompt in prompts:
+            again = 1 if len(prompts) == 1 else counts[prompt.key] - 1
+            shared = prompt.key is not None and again and again * prompt.length >= self._least_saved
+            if shared and prompt.key not in begun:
+                begun[prompt.key] = self._begun(prompt)
         apart = [row for row, prompt in enumerate(prompts) if prompt.key not in begun]
         documents = [
             [*prompts[row].beginning(), TextSegment(ids=prompts[row].rest)] for row in apart

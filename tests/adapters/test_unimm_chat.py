@@ -111,8 +111,8 @@ def test_a_picture_is_looked_at_once_for_its_questions(model, looks, tmp_path):
         chat(Picture(path=path), f"is it {word}?", choices=("yes", "no"))
         for word in "abcdefghijklmnopqrstuvwxyz"
     ]
-    for start in range(0, len(asked), 4):
-        model.generate_text(asked[start : start + 4])
+    for start in range(0, len(asked), 7):
+        model.generate_text(asked[start : start + 7])
     assert list(looks.values()) == [1]
 
 

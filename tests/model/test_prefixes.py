@@ -40,14 +40,19 @@ def passes(monkeypatch):
     return counts
 
 
-def prompt(config, question, *seeds, key=True):
+def prompt(config, question, *seeds):
     """A question behind the pictures of `seeds`."""
     pictures = [picture(config, seed=seed) for seed in seeds]
     laid = conversation(WORDS, [[*pictures, question]])
     if not seeds:
-        return Prompt(key=None, beginning=list, rest=laid[0])
+        return Prompt(key=None, length=0, beginning=list, rest=laid[0])
     beginning = prompt_document([*laid[:-1], laid[-1][:1]])
-    return Prompt(key=seeds if key else None, beginning=lambda: beginning, rest=laid[-1][1:])
+    return Prompt(
+        key=seeds,
+        length=document_length(beginning),
+        beginning=lambda: beginning,
+        rest=laid[-1][1:],
+    )
 
 
 def document(one):
@@ -76,7 +81,9 @@ def write(session, rows):
 def test_a_shared_beginning_changes_nothing_but_how_often_it_is_encoded(config, passes):
     model = tiny_model(config)
     prompts = asked(config)
-    shared = Prefixes(model, pad=WORDS.pad).session(prompts, new_tokens=[12] * len(prompts))
+    shared = Prefixes(model, pad=WORDS.pad, least_saved=0).session(
+        prompts, new_tokens=[12] * len(prompts)
+    )
     assert passes == [1, 1, 1, 2]  # three beginnings that are shared, two prompts that are whole
     whole = Session(model, [document(one) for one in prompts], new_tokens=12, pad=WORDS.pad)
     torch.testing.assert_close(shared.last_RD, whole.last_RD, **TOLERANCE)
@@ -89,7 +96,7 @@ def test_a_shared_beginning_changes_nothing_but_how_often_it_is_encoded(config, 
 def test_answers_do_not_depend_on_the_batch(model, size):
     prompts = [prompt(MOE, f"{q} {x}", seed) for seed in (1, 2) for x in "ab" for q in QUESTIONS]
     alone = Session(model, [document(one) for one in prompts], new_tokens=12, pad=WORDS.pad)
-    prefixes = Prefixes(model, pad=WORDS.pad)
+    prefixes = Prefixes(model, pad=WORDS.pad, least_saved=0)
     states, texts = [], []
     for start in range(0, len(prompts), size):
         rows = range(start, min(start + size, len(prompts)))
@@ -100,8 +107,24 @@ def test_answers_do_not_depend_on_the_batch(model, size):
     assert texts == write(alone, range(len(prompts)))
 
 
+@pytest.mark.parametrize(("least_saved", "encoded"), [(7, [1, 2]), (8, [4]), (14, [4])])
+def test_a_beginning_is_encoded_by_itself_where_that_saves_enough(
+    model, passes, least_saved, encoded
+):
+    prompts = [
+        prompt(MOE, question, seed)
+        for question, seed in zip(QUESTIONS[:4], (1, 1, 2, 3), strict=True)
+    ]
+    assert prompts[0].length == 3 + MOE.latent_tokens == 7
+    prefixes = Prefixes(model, pad=WORDS.pad, least_saved=least_saved)
+    prefixes.session(prompts, new_tokens=[4] * 4)
+    assert passes == encoded
+    prefixes.session(prompts[:1], new_tokens=[4])
+    assert len(passes) == len(encoded) + (least_saved > 7)
+
+
 def test_what_was_kept_gives_the_same_bits_as_what_was_not(model, passes):
-    prefixes = Prefixes(model, pad=WORDS.pad)
+    prefixes = Prefixes(model, pad=WORDS.pad, least_saved=0)
     looks = []
 
     def counted(one):
@@ -110,7 +133,7 @@ def test_what_was_kept_gives_the_same_bits_as_what_was_not(model, passes):
     for batch in (QUESTIONS[:2], QUESTIONS[2:4], QUESTIONS[4:]):
         prompts = [counted(prompt(MOE, question, 1)) for question in batch]
         session = prefixes.session(prompts, new_tokens=[5] * len(prompts))
-        fresh = Prefixes(model, pad=WORDS.pad).session(
+        fresh = Prefixes(model, pad=WORDS.pad, least_saved=0).session(
             [prompt(MOE, question, 1) for question in batch], new_tokens=[5] * len(batch)
         )
         assert torch.equal(session.last_RD, fresh.last_RD)
@@ -121,7 +144,7 @@ def test_what_was_kept_gives_the_same_bits_as_what_was_not(model, passes):
 
 def test_only_so_many_bytes_are_kept_and_the_latest_of_them(model):
     begun = Session(model, [prompt(MOE, "", 1).beginning()], new_tokens=0, pad=WORDS.pad)
-    prefixes = Prefixes(model, pad=WORDS.pad, kept_bytes=2 * begun.cache.nbytes)
+    prefixes = Prefixes(model, pad=WORDS.pad, kept_bytes=2 * begun.cache.nbytes, least_saved=0)
     looks = []
     for seed in (1, 2, 1, 3, 1, 2):
         one = prompt(MOE, "yes", seed)
@@ -133,10 +156,10 @@ def test_only_so_many_bytes_are_kept_and_the_latest_of_them(model):
 def test_a_prompt_that_does_not_fit_is_refused(model):
     prompts = [prompt(MOE, question, 1) for question in QUESTIONS]
     room = [MOE.max_length - document_length(document(one)) for one in prompts]
-    Prefixes(model, pad=WORDS.pad).session(prompts, new_tokens=room)
+    Prefixes(model, pad=WORDS.pad, least_saved=0).session(prompts, new_tokens=room)
     room[2] += 1
     with pytest.raises(ValueError, match="max_length"):
-        Prefixes(model, pad=WORDS.pad).session(prompts, new_tokens=room)
+        Prefixes(model, pad=WORDS.pad, least_saved=0).session(prompts, new_tokens=room)
 
 
 # --- sessions

@@ -86,14 +86,15 @@ class Chat:
         room = self._config.max_length - new_tokens
         if not (shown or request.template or room < 1):
             laid = [_ids(laid)[-room:]]
-        pictures = len(shown) * self._config.latent_tokens
-        self._fits(request, pictures + len(_ids(laid)) + new_tokens)
+        length = len(shown) * self._config.latent_tokens + len(_ids(laid))
+        self._fits(request, length + new_tokens)
         if not shown:
-            return Prompt(key=None, beginning=list, rest=_ids(laid))
+            return Prompt(key=None, length=0, beginning=list, rest=_ids(laid))
         behind = _ids(laid[shown[-1] + 1 :])
         beginning = [*laid[: shown[-1] + 1], behind[:1]]  # with the `<eoi>` of the last picture
         return Prompt(
             key=tuple(p.content() if isinstance(p, Picture) else tuple(p) for p in beginning),
+            length=length - len(behind) + 1,
             beginning=lambda: self._document(beginning),
             rest=behind[1:],
         )
