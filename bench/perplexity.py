@@ -27,7 +27,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch.nn import functional
 
 from bench.transfusion import processor
-from unimm_eval.adapters.hf import PASS_TOKENS, HubModel
+from unimm_eval.adapters.hf import PASS_TOKENS, SPARE, HubModel
 from unimm_eval.adapters.windows import Window, passes, rolling_windows
 from unimm_eval.api import DocumentRequest
 from unimm_eval.world import rng_for, sample_document
@@ -104,7 +104,8 @@ def in_batches(network: Any, windows: Sequence[Window]) -> float:
     rows = [[*window.context, *window.scored] for window in windows]
     total = 0.0
     with torch.inference_mode():
-        for group in passes([len(row) - 1 for row in rows], tokens=PASS_TOKENS):
+        lengths = [len(row) - 1 for row in rows]
+        for group in passes(lengths, tokens=PASS_TOKENS, spare=SPARE["cpu"]):
             longest = max(len(rows[index]) for index in group)
             ids = torch.tensor([rows[i] + [0] * (longest - len(rows[i])) for i in group])
             target = torch.full((len(group), longest), -100)

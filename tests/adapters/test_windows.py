@@ -1,5 +1,7 @@
 """How documents are cut into windows, and windows into forward passes."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,13 +53,19 @@ def test_windows_that_leave_nothing_to_score_are_refused(max_length, overlap):
         rolling_windows([1, 2, 3], prefix=PREFIX, max_length=max_length, overlap=overlap)
 
 
-@given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 200))
-def test_passes_hold_every_row_once_and_no_more_than_fits(lengths, tokens):
-    found = list(passes(lengths, tokens=tokens))
+@given(
+    st.lists(st.integers(0, 50), max_size=40),
+    st.integers(1, 200),
+    st.one_of(st.just(math.inf), st.integers(0, 60)),
+)
+def test_passes_hold_every_row_once_and_no_more_than_fits(lengths, tokens, spare):
+    found = list(passes(lengths, tokens=tokens, spare=spare))
     assert sorted(row for rows in found for row in rows) == list(range(len(lengths)))
     for rows in found:
         assert rows
-        assert len(rows) == 1 or len(rows) * max(lengths[row] for row in rows) <= tokens
+        longest = max(lengths[row] for row in rows)
+        assert len(rows) == 1 or len(rows) * longest <= tokens
+        assert sum(longest - lengths[row] for row in rows) <= spare
 
 
 def test_contexts_are_shared_where_it_is_worth_it():

@@ -28,6 +28,8 @@ PASS_LOGITS = 2**30
 """Logits of one forward pass, and at least one row: 2 GiB in bfloat16."""
 SHARED_TOKENS = 256
 """Tokens that must be saved for a context to be encoded by itself, once for its continuations."""
+SPARE = {"cpu": 32, "accelerator": 1024}
+"""Tokens of padding in a pass: about what beginning another pass costs there."""
 _PART_LOGITS = 2**22
 """Logits that are turned into log-probabilities at once, in fp32: they stay in the cache."""
 
@@ -210,7 +212,9 @@ class HubModel:
         for group in groups:
             context = firsts[group[0]].context
             found |= self._score_behind(context, {row: asked[row] for row in group}, greedy=greedy)
-        for picked in passes([len(asked[row][0]) for row in alone], tokens=tokens):
+        spare = SPARE["cpu" if self._model.device.type == "cpu" else "accelerator"]
+        lengths = [len(asked[row][0]) for row in alone]
+        for picked in passes(lengths, tokens=tokens, spare=spare):
             some = [alone[place] for place in picked]
             made = iter(self._score_pass([asked[row] for row in some], greedy=greedy))
             found |= {row: [next(made) for _ in asked[row][1]] for row in some}

@@ -1,5 +1,6 @@
 """Rolling windows over a document, as lm-eval counts them: every token is scored exactly once."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -53,12 +54,19 @@ def sharing(windows: Sequence[Window], *, least: float) -> tuple[list[list[int]]
     return groups, [row for row in range(len(windows)) if row not in grouped]
 
 
-def passes(lengths: Sequence[int], *, tokens: int) -> Iterator[list[int]]:
+def passes(lengths: Sequence[int], *, tokens: int, spare: float = math.inf) -> Iterator[list[int]]:
     """Indices of rows that go through the model together: rows of like length, longest first, at
-    most `tokens` of them padded to the longest, and at least one row."""
-    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    start = 0
-    while start < len(order):
-        rows = max(1, tokens // max(1, lengths[order[start]]))
-        yield order[start : start + rows]
-        start += rows
+    most `tokens` of them padded to the longest, of which at most `spare` are padding, and at least
+    one row."""
+    rows: list[int] = []
+    padding = 0
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        longest = max(1, lengths[rows[0]]) if rows else 0
+        short = longest - lengths[row]
+        if rows and ((len(rows) + 1) * longest > tokens or padding + short > spare):
+            yield rows
+            rows, short, padding = [], 0, 0
+        padding += max(0, short)
+        rows.append(row)
+    if rows:
+        yield rows
