@@ -102,7 +102,7 @@ class Sources:
                 f"{path if path != repository else 'the hub'}: {type(error).__name__}: {reason}",
                 fix="Where there is a network, it is fetched by itself. Elsewhere: hf download "
                 f"--repo-type dataset {repository} --local-dir FOLDER, and name FOLDER as the "
-                "task's `source`.",
+                "task's `path`.",
             ) from error
 
 

@@ -35,8 +35,8 @@ _TIME = re.compile(r"_?\d{4}-\d\d-\d\d(-\d\d){3}")
 
 
 class LmmsConfig(JudgedConfig):
-    source: Path | None = Field(
-        None, description="folder with a copy of the data set's repository; null: the hub"
+    path: Path | None = Field(
+        None, description="folder with a copy of the data set's repository, or of one a task"
     )
     revision: str | None = Field(
         None, description="commit of the data set; null: the one that was used first"
@@ -53,7 +53,7 @@ class LmmsTask(JudgedTask):
     Config: ClassVar[type[TaskConfig]] = LmmsConfig
     config: LmmsConfig
     judge_is_optional: ClassVar[bool] = True
-    unpinned: ClassVar[frozenset[str]] = JudgedTask.unpinned | {"source", "revision"}
+    unpinned: ClassVar[frozenset[str]] = JudgedTask.unpinned | {"path", "revision"}
     _evaluator: Evaluator | None = None
     _submissions: Mapping[str, bytes] = {}
 
@@ -68,7 +68,7 @@ class LmmsTask(JudgedTask):
     @cached_property
     def _opened(self) -> Opened:
         opened = self._opened_evaluator().opened
-        if self.config.source is None and self.config.revision is None:
+        if self.config.path is None and self.config.revision is None:
             Revisions(self.data_dir).keep(opened.revisions)
         if "task" not in self.card.settings:
             specs = {
@@ -83,12 +83,20 @@ class LmmsTask(JudgedTask):
             before: Opened | None = self.__dict__.get("_opened")
             self._evaluator = Evaluator(
                 task=self.lmms_task,
-                source=self.config.source,
+                source=self._source(),
                 revision=self.config.revision if before is None else None,
                 revisions=before.revisions if before else Revisions(self.data_dir).read(),
                 settled=before is not None,
             )
         return self._evaluator
+
+    def _source(self) -> Path | None:
+        """The folder of this task's data: of several, the one that has its name."""
+        if self.config.path is None:
+            return None
+        path = self.config.path.expanduser()
+        named = [path / self.card.name, path / self.card.name.removesuffix(":lmms")]
+        return next((folder for folder in named if folder.is_dir()), path)
 
     def samples(self) -> Iterator[Sample]:
         """A document each; the cluster is its pictures, or the document where it has none."""

@@ -46,7 +46,7 @@ def run(tmp_path):
             name,
             output=tmp_path / output,
             data_dir=tmp_path / "pins",
-            settings={name: {"source": str(source)}},
+            settings={name: {"path": str(source)}},
             **options,
         )
 
@@ -66,7 +66,7 @@ def test_all_sixteen_equal_simple_evaluate_to_the_last_digit(tmp_path):
         SIXTEEN,
         output=tmp_path / "run",
         data_dir=tmp_path / "pins",
-        settings=settings_for(rows),
+        settings={SIXTEEN: {"path": str(rows)}},
     )
     found = {
         name: {metric: record.get(f"{name}:lmms", metric).value for metric in numbers}
@@ -170,7 +170,7 @@ class Reader:
 def mathvista_task(tmp_path, judge=None):
     (entry,) = find_tasks(["mathvista:lmms"], task_entries())
     source = write_dataset(tmp_path / "mathvista", mathvista())
-    task = make_task(entry, {"source": str(source)}, tmp_path / "pins")
+    task = make_task(entry, {"path": str(source)}, tmp_path / "pins")
     if judge is not None:
         task.use_judge(judge)
     return task

@@ -35,4 +35,4 @@ class Answers:
 
 def settings_for(rows):
     """Where the data of each of the sixteen lies."""
-    return {f"{name}:lmms": {"source": str(rows / name)} for name in DATASETS}
+    return {f"{name}:lmms": {"path": str(rows / name)} for name in DATASETS}
