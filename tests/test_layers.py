@@ -29,7 +29,7 @@ def test_an_upward_import_is_found_behind_the_links(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     shutil.copy(ROOT / "pyproject.toml", tree)
-    for room in ("unimm_eval", "model", "tasks", "train"):
+    for room in ("unimm_eval", "leaderboard", "model", "tasks", "train"):
         ignored = shutil.ignore_patterns("__pycache__", "*.safetensors")
         shutil.copytree(ROOT / room, tree / room, symlinks=True, ignore=ignored)
     assert lint_imports(tree).returncode == 0
