@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import unimm_eval
+from unimm_eval import api
 from unimm_eval.adapters.hf_files import HubSource
 from unimm_eval.api import ChatRequest, Picture, UserError, content_hash, encode_png, stable_hash
 
@@ -246,7 +246,7 @@ class _Process:
 def _python_path() -> str:
     """Where the child finds us, installed or not; never the current folder."""
     named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    root = str(Path(unimm_eval.__file__).parents[1])
+    root = str(Path(api.__file__).parents[2])
     return os.pathsep.join([root, *(os.path.abspath(part) for part in named if part)])
 
 
