@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import unimm_eval
 from unimm_eval import api
 from unimm_eval.api import UserError
 from unimm_eval.tasks.child.channel import Channel
@@ -273,7 +272,7 @@ def library(module: str) -> Library:
 def _python_path() -> str:
     """Where a child finds us and what PYTHONPATH names; never the current folder, in which a
     `datasets` would hide the library of that name."""
-    root = str(Path(unimm_eval.__file__).parents[1])
+    root = str(Path(api.__file__).parents[2])
     named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return os.pathsep.join([root, *(os.path.abspath(part) for part in named if part)])
 
