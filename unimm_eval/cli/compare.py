@@ -71,8 +71,8 @@ def _show(comparison: Comparison) -> None:
     for line in _remarks(comparison):
         console.print(Text(one_line(line)), soft_wrap=True)
     for task in comparison.tasks:
-        for text in _moved_lines(task):
-            console.print(text, soft_wrap=True)
+        for line_of_samples in _moved_lines(task):
+            console.print(line_of_samples, soft_wrap=True)
 
 
 def _metric_table(comparison: Comparison) -> "Table":

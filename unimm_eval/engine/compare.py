@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from unimm_eval.api import Output, Picture, PictureError, Result, Task
+from unimm_eval.api.tasks import Direction
 from unimm_eval.engine.changes import MetricChange, adjusted, metric_changes
 from unimm_eval.engine.load import LoadedRun
 from unimm_eval.engine.moved import Tally, said, tally
@@ -189,7 +190,7 @@ def _told(difference: tuple[str, str, str]) -> str:
 def _compare_task(
     name: str, paired: PairedTask, changes: tuple[MetricChange, ...]
 ) -> TaskComparison:
-    direction = next((row.direction for row in changes if row.headline), "higher")
+    direction: Direction = next((row.direction for row in changes if row.headline), "higher")
     return TaskComparison(
         task=name,
         n=len(paired.pairs),
