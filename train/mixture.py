@@ -129,7 +129,7 @@ class WorldMixture:
         return text_document(self.tokenizer, sample_document(rng, split="train").text)
 
     def _text_to_image(self, rng: np.random.Generator, stage: Stage) -> Document:
-        caption, scene = sample_pair(rng, split="train")[:2]
+        caption, scene = sample_pair(rng, split="train", tags=stage.tags)[:2]
         return self._generation(rng, caption, scene, stage)
 
     def _inventory_to_image(self, rng: np.random.Generator, stage: Stage) -> Document:

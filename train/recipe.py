@@ -24,7 +24,7 @@ from unimm_eval.model.encoders import (
     encoder_from_json,
     encoder_identity,
 )
-from unimm_eval.world import FAMILIES
+from unimm_eval.world import FAMILIES, TAGS
 
 _EXAMPLE = "See train/recipes/demo.yaml."
 
@@ -85,6 +85,9 @@ class Stage(_Strict):
         None,
         description="how often a chat begins with a question of a family; 1 where not named",
     )
+    tags: dict[str, float] | None = Field(
+        None, description="how often prompts of a tag are drawn from; never where not named"
+    )
 
     @field_validator("mixture")
     @classmethod
@@ -95,6 +98,15 @@ class Stage(_Strict):
         if any(share < 0 for share in mixture.values()):
             raise ValueError("a share is negative")
         return mixture
+
+    @field_validator("tags")
+    @classmethod
+    def _known_tags(cls, tags: dict[str, float] | None) -> dict[str, float] | None:
+        if unknown := sorted(set(tags or {}) - set(TAGS)):
+            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(TAGS)}")
+        if tags is not None and not (min(tags.values(), default=0) >= 0 < sum(tags.values())):
+            raise ValueError("weights are not negative, and one is more than 0")
+        return tags
 
     @field_validator("families")
     @classmethod

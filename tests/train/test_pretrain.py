@@ -223,6 +223,14 @@ def test_the_untrained_twin_believes_nothing(tmp_path):
         ({"centering": {"momentum": 1.0}}, r"centering\.momentum"),
         ({"centering": {}, "flow_weight": 6.0}, "flow_weight"),
         ({"logit_normal": {"std": 0.0}}, r"logit_normal\.std"),
+        (
+            {"stages": [{"from_step": 0, "mixture": {"text": 1.0}, "tags": {"two": 1.0}}]},
+            "unknown: two",
+        ),
+        (
+            {"stages": [{"from_step": 0, "mixture": {"text": 1.0}, "tags": {"colors": 0.0}}]},
+            "one is more than 0",
+        ),
         ({"parent_fingerprint": "0"}, "parent_fingerprint"),
         ({"parent": "demo", "tokenizer": "here"}, "tokenizer"),
     ],

@@ -109,6 +109,15 @@ def test_training_pairs_mix_all_tags() -> None:
     assert min(tags[tag] for tag in ("position", "color_attr", "counting")) > tags["colors"]
 
 
+def test_training_pairs_can_be_of_chosen_tags() -> None:
+    rng = rng_for(split="train", purpose="chosen")
+    weights = {"two_object": 1.0, "color_attr": 3.0}
+    pairs = [sample_pair(rng, split="train", tags=weights) for _ in range(1000)]
+    tags = Counter(metadata["tag"] for _, _, metadata in pairs)
+    assert set(tags) == set(weights)
+    assert 690 < tags["color_attr"] < 810  # four standard errors
+
+
 def test_facts_have_one_answer_and_stay_out_of_captions() -> None:
     assert len({fact.phrase for fact in FACTS}) == len(FACTS)
     answers = {fact.answer for fact in FACTS}

@@ -6,6 +6,7 @@ The metadata of a prompt is GenEval's (Ghosh et al., 2023): `include` and `exclu
 "position": ["left of", 0]}], "prompt": "a circle left of a ring"}`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -181,13 +182,18 @@ def caption_of(scene: Scene, rng: np.random.Generator) -> str:
     return f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
-def sample_pair(rng: np.random.Generator, *, split: Split) -> tuple[str, Scene, Metadata]:
-    """(prompt, true scene, metadata) for text to image, the tags mixed by how hard they are.
+def sample_pair(
+    rng: np.random.Generator, *, split: Split, tags: Mapping[str, float] | None = None
+) -> tuple[str, Scene, Metadata]:
+    """(prompt, true scene, metadata) for text to image, the tags mixed by how hard they are, or as
+    the weights in `tags` say.
 
     In training neither the words nor the picture show a held-out combination. In evaluation
     about a quarter do, and the metadata say so in `held_out`.
     """
-    tag = TAGS[int(np.searchsorted(np.cumsum(_TAG_WEIGHTS), rng.random()))]
+    weights = _TAG_WEIGHTS if tags is None else [tags.get(tag, 0.0) for tag in TAGS]
+    shares = np.cumsum(weights) / np.sum(weights)
+    tag = TAGS[int(np.searchsorted(shares, rng.random()))]
     wanted = split != "train" and coin(rng, HELD_OUT_SHARE)
     while True:
         metadata = _prompt(rng, tag)
