@@ -119,6 +119,10 @@ class LmmsTask(JudgedTask):
     def data_revision(self) -> Mapping[str, str]:
         return self._opened.revisions
 
+    def questions_about(self, sample: Sample) -> int:
+        """At most one, where a judge is named: how many answers need one shows with them."""
+        return int(self.wants_judge)
+
     def judge_identity(self) -> str:
         """The judge belongs to it only where one is named: most graders ask none."""
         if self.config.judge is None and self.judged_by is None:
