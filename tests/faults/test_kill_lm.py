@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from lm_files import write_tasks
 
-KILLS = 4
+KILLS = 3
 CHILD = Path(__file__).parent / "kill_lm.py"
 
 
