@@ -13,6 +13,7 @@ import socket
 import sqlite3
 import sys
 import traceback
+from contextlib import closing
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +88,7 @@ def chosen(rows, tasks):
 def stored(folder):
     if not (folder / "store.sqlite").exists():
         return set()
-    with sqlite3.connect(folder / "store.sqlite", timeout=60) as connection:
+    with closing(sqlite3.connect(folder / "store.sqlite", timeout=60)) as connection:
         tables = {row[0] for row in connection.execute("select name from sqlite_master")}
         if "outputs" not in tables:
             return set()
