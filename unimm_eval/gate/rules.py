@@ -81,7 +81,7 @@ def overall(rulings: Mapping[str, Ruling]) -> Verdict:
 def _ruling(
     row: MetricChange, margin: float, *, p: float | None, p_holm: float | None, tests: int
 ) -> Ruling:
-    change, gain = row.change, row.gain * row.change.value
+    change, gain = row.change, row.gain * row.change.value + 0.0  # no −0
     bounds = change.bound(ALPHA)
     smallest = change.smallest_effect(alpha=ALPHA / max(1, tests), power=POWER)
     if bounds is None or smallest is None or p is None or p_holm is None:
@@ -90,7 +90,7 @@ def _ruling(
             reason="the difference has no error: too few clusters, or a run that tells none",
             gain=gain,
         )
-    least = bounds[0] if row.gain > 0 else -bounds[1]
+    least = (bounds[0] if row.gain > 0 else -bounds[1]) + 0.0
     verdict, reason = _decide(least=least, margin=margin, p=p, p_holm=p_holm, smallest=smallest)
     return Ruling(
         verdict=verdict,

@@ -79,7 +79,7 @@ def summary_lines(outcome: Outcome) -> Iterator[str]:
     for line in outcome.setup:
         yield f"- not the same (A is the baseline): {_code(line)}"
     if outcome.not_gated:
-        yield f"- not in the baseline, not gated: {_code(', '.join(outcome.not_gated))}"
+        yield f"- not gated: {_code(', '.join(outcome.not_gated))}"
 
 
 def rule_in_words(tasks: int) -> str:
