@@ -179,7 +179,7 @@ def _column(
     scale = 100.0 if name.percent else 1.0
     decimals = _decimals(name, list(numbers.values()), scale)
     higher = name.direction == "higher"
-    shown = [round(scale * number.value, decimals + 2) for number in numbers.values()]
+    shown = [round(scale * number.value, decimals + 1) for number in numbers.values()]
     ranks: Sequence[tuple[int, int] | None] = [None] * len(numbers)
     if kind != "reported":
         ranks = rank_intervals(
@@ -193,7 +193,7 @@ def _column(
             shown=value,
             error=None
             if number.stderr is None or kind == "reported"
-            else round(scale * number.stderr, decimals + 1),
+            else round(scale * number.stderr, decimals),
             place=place,
             rank=rank,
         )

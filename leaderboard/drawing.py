@@ -88,8 +88,8 @@ def upright(kind: str, x: float, y: float, words: str) -> Markup:
     )
 
 
-def link(href: str, inside: Markup) -> Markup:
-    return Markup(f'<a href="{escape(href)}">{inside}</a>')
+def link(href: str, inside: Markup, *, name: str) -> Markup:
+    return Markup(f'<a href="{escape(href)}" aria-label="{escape(name)}">{inside}</a>')
 
 
 def picture(

@@ -265,7 +265,7 @@ def _model_facts(row: Row, model: ModelEntry | None) -> list[tuple[str, str]]:
     if model:
         info = model.entries[0].record.model
         facts.append(("spec", safe(info.spec, 120)))
-        facts.append(("fingerprint", safe(info.fingerprint, 16)))
+        facts.append(("fingerprint", safe(info.fingerprint)[:16]))
     return facts
 
 

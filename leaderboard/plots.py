@@ -67,7 +67,7 @@ def plot_parts(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
         best = board.rows[:RADAR_ROWS]
         columns, rows = board.headlines, board.rows
         radar = radar_plot(board, best, title="What the first models are good at")
-        sections = (
+        sections: tuple[tuple[str, str, list[Plot | None], list[str]], ...] = (
             (
                 "Strengths",
                 f"Win rates of the first {len(best)} models.",
@@ -242,7 +242,7 @@ def _dots(points: Sequence[Point], x: Scale, y: Scale, *, strong: set[str]) -> l
         kind = "dot strong" if point.row.id in strong else "dot"
         title = f"{point.row.name}: {point.y:g} at {compact(point.x)}"
         drawn = circle(kind, x.place(point.x), y.place(point.y), 5, title)
-        parts.append(link(model_href(point.row.id), drawn))
+        parts.append(link(model_href(point.row.id), drawn, name=title))
     named = [point for point in points if point.row.id in strong or len(points) <= MANY]
     named.sort(key=lambda point: point.row.id not in strong)
     labels = place_labels(

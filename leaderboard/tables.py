@@ -104,7 +104,8 @@ def board_data(
                     "decimals": column.decimals,
                     "values": [_short(cell.shown) if cell else None for cell in cells],
                     "errors": _sparse([cell.error if cell else None for cell in cells]),
-                    "ranks": _sparse([_rank(cell) for cell in cells]),
+                    "better": _sparse([_reach(cell, 0) for cell in cells]),
+                    "worse": _sparse([_reach(cell, 1) for cell in cells]),
                     "unscored": {
                         str(place): cell.number.unscored
                         for place, cell in enumerate(cells)
@@ -165,8 +166,10 @@ def _short(value: float) -> float | int:
     return int(value) if value.is_integer() and abs(value) < 1e15 else value
 
 
-def _rank(cell: Cell | None) -> str | None:
-    return None if cell is None or cell.rank is None else f"{cell.rank[0]}-{cell.rank[1]}"
+def _reach(cell: Cell | None, end: int) -> int | None:
+    """How far the rank's interval reaches from the place, towards the best or the worst: small
+    numbers, since the first page carries all of them."""
+    return None if cell is None or cell.rank is None else abs(cell.rank[end] - cell.place)
 
 
 def _sparse(values: Sequence[Any]) -> Sequence[Any] | None:

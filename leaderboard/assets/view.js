@@ -109,9 +109,10 @@ function drawCell(board, column, index) {
   if (value === null) return el("td", { class: "num none" }, el("span", { class: "vh" }, "no number"));
   const place = placesOf(column)[index];
   const shade = column.total < 2 ? 0 : Math.floor((SHADES * (column.total - place)) / (column.total - 1) + 0.5);
-  const [low, high] = column.ranks?.[index]?.split("-") ?? [];
+  const better = column.better?.[index] ?? null; // how many places the rank's interval reaches up
+  const [low, high] = better === null ? [] : [place - better, place + column.worse[index]];
   const kinds = ["num", `h${shade}`];
-  if (Number(low ?? place) === 1 && column.total > 1) kinds.push("top");
+  if ((low ?? place) === 1 && column.total > 1) kinds.push("top");
   if (column.unscored[index]) kinds.push("part");
   const small = [];
   const error = column.errors?.[index] ?? null;

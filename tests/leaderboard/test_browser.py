@@ -42,6 +42,7 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Chrome"]:
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     driver.downloads = Path(downloads)  # type: ignore[attr-defined]
     driver.set_window_size(1440, 1000)
+    driver.set_script_timeout(300)  # seconds; axe is slow on a machine that does other work
     yield driver
     driver.quit()
 
