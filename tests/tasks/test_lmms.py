@@ -53,6 +53,7 @@ def run(tmp_path):
     return run_on
 
 
+@pytest.mark.timeout(1800)
 def test_all_sixteen_equal_simple_evaluate_to_the_last_digit(tmp_path):
     rows = tmp_path / "rows"
     write_all(rows)
@@ -81,6 +82,7 @@ def test_all_sixteen_equal_simple_evaluate_to_the_last_digit(tmp_path):
     assert not Path("submissions").exists()
 
 
+@pytest.mark.timeout(1800)
 def test_killed_twenty_times_a_run_ends_as_if_it_never_was(tmp_path):
     rows = tmp_path / "rows"
     write_all(rows)

@@ -10,7 +10,8 @@ from unimm_eval import stats
 from unimm_eval.adapters.lmms import LmmsModel, Spec, model_names
 from unimm_eval.api import Output, Sample, UserError, encode_png
 from unimm_eval.judges import Answer
-from unimm_eval.tasks.lmms import grades
+from unimm_eval.tasks.lmms import grades, mmbench
+from unimm_eval.tasks.lmms.answering import NoDice, Undecided
 from unimm_eval.tasks.lmms.child import Revisions
 from unimm_eval.tasks.lmms.errors import jackknife, metric
 from unimm_eval.tasks.lmms.grading import graded
@@ -89,6 +90,49 @@ def test_a_grader_leaves_its_module_as_it_was():
 )
 def test_odd_answers_are_named(answer, target, notes):
     assert grades.notes_on(answer, target) == notes
+
+
+class Options:
+    """MMBench's evaluator as far as it is asked: an answer names an option or none."""
+
+    def prefetch_answer(self, row):
+        return row["prediction"] if row["prediction"] in "ABCD" else False
+
+
+def test_a_question_without_an_option_is_settled_by_another_wrong_one_alone():
+    right = {"prediction": "A", "answer": "A"}
+    wrong = {"prediction": "B", "answer": "A"}
+    read = {"prediction": "it is the first", "answer": "A"}
+    rows = [right, read, right, None, wrong, None]
+    indices = [1, 1_000_001, 2, 1_000_002, 3, 1_000_003]
+    found = mmbench.settled(Options(), rows, indices)
+    assert found == [True, True, False, False, True, True]
+
+
+def test_nothing_is_drawn_at_random():
+    dice = NoDice()
+    dice.seed(3)
+    with pytest.raises(Undecided):
+        dice.randint(0, 4)
+
+
+def mme_aggregate_results(values):
+    raise AssertionError
+
+
+def ocrbench_aggregate_accuracy(values):
+    return sum(values) / 1000
+
+
+def test_documents_that_an_aggregator_cannot_take_are_told_apart():
+    twin, lone = {"category": "a", "question_id": "1"}, {"category": "a", "question_id": "2"}
+    assert grades.paired_rows(mme_aggregate_results, [twin, lone, twin]) == [True, False, True]
+    assert grades.paired_rows(ocrbench_aggregate_accuracy, [1, 0]) == [True, True]
+    assert grades.scale_of(ocrbench_aggregate_accuracy, kept=8, asked=10) == 1.25
+    assert grades.scale_of(mme_aggregate_results, kept=8, asked=10) == 1.0
+    assert grades.tried(mme_aggregate_results, [twin], output=".") is None
+    with pytest.raises(AssertionError):
+        grades.called(mme_aggregate_results, [twin], output=".")
 
 
 def test_reasons_are_counted_without_their_rows():
