@@ -109,7 +109,7 @@ def _decide(
 ) -> tuple[Verdict, str]:
     passes = least > -margin
     if not passes and p_holm <= ALPHA:
-        return "fail", "worse, and by more than the margin for all that is known"
+        return "fail", "worse, and a change by the margin or more is not ruled out"
     if smallest > margin:
         return "unresolvable", (
             f"a change by the margin could not have been told apart from chance: it takes a margin "
