@@ -9,8 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unimm_eval.api import ChatRequest, ContinuationRequest, DocumentRequest, UserError
-from unimm_eval.api.capabilities import CountsTokens
+from unimm_eval.api import (
+    ChatRequest,
+    ContinuationRequest,
+    CountsTokens,
+    DocumentRequest,
+    UserError,
+)
 
 MAX_NEW_TOKENS = 256
 """Where a task does not say; lm-eval's number."""
