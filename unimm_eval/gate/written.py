@@ -84,9 +84,10 @@ def summary_lines(outcome: Outcome) -> Iterator[str]:
 
 def rule_in_words(tasks: int) -> str:
     """The rule of the decision, in two sentences."""
+    counted = f"{tasks} tasks" if tasks != 1 else "1 task"
     return (
         f"PASS: a change for the worse by the margin is ruled out ({1 - ALPHA:.0%} one-sided bound "
-        f"above −margin). FAIL: not so, and worse (one-sided, Holm over {tasks} tasks, at most "
+        f"above −margin). FAIL: not so, and worse (one-sided, Holm over {counted}, at most "
         f"{ALPHA:.0%} false alarms a gate). Smallest effect: what is found with {POWER:.0%} "
         "probability; a margin below it is UNRESOLVABLE unless the run fails."
     )
