@@ -9,7 +9,7 @@ show is shown as plain text, and a picture is shown only if it is the file that 
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -215,25 +215,32 @@ def _verdict(exhibit: Exhibit, unscored: str | None) -> str:
 
 
 def _exhibit(task: Task | None, source: Source, row: ScoredOutput) -> Exhibit:
-    """As the task shows it; as plain text where there is no such task, or it cannot."""
+    """As the task shows it; as plain text where there is no such task, or it cannot. Whatever kind
+    of value a record holds, what is shown is text."""
+    exhibit = None
     if task is not None:
         media = record_folder(source.entry.path) / MEDIA_FOLDER
         try:
+            names = {name: Path(file).name for name, file in row.media.items()}
             output = Output(
                 sample_id=row.sample.id,
                 repeat=row.score.repeat,
                 values=row.answer,
-                media={
-                    name: Picture(path=media / file[:2] / file) for name, file in row.media.items()
-                },
+                media={name: Picture(path=media / file[:2] / file) for name, file in names.items()},
                 error=row.error,
             )
             exhibit = task.exhibit(row.sample, output, row.score)
         except Exception:  # noqa: BLE001 - a file from outside meets the code of any plug-in
             exhibit = None
-        if exhibit is not None:
-            return exhibit
-    return _plain(row)
+    exhibit = exhibit or _plain(row)
+    return replace(
+        exhibit,
+        group=str(exhibit.group),
+        prompt=str(exhibit.prompt),
+        answer=str(exhibit.answer),
+        expected=str(exhibit.expected),
+        note=str(exhibit.note),
+    )
 
 
 def _plain(row: ScoredOutput) -> Exhibit:
@@ -261,12 +268,14 @@ def _has_pictures(shown: tuple[Source, ScoredOutput]) -> bool:
     """Whether all pictures of an output, if it has any, were published."""
     source, row = shown
     folder = record_folder(source.entry.path) / MEDIA_FOLDER
-    return all((folder / str(file)[:2] / str(file)).is_file() for file in row.media.values())
+    names = [Path(str(file)).name for file in row.media.values()]
+    return all((folder / name[:2] / name).is_file() for name in names)
 
 
 def _spread(rows: Sequence[tuple[Source, ScoredOutput]]) -> float:
     """How far the models are apart on a sample: the variance of the first value of its scores."""
-    values = [float(v) for _, row in rows for v in list(row.score.values.values())[:1]]
+    first = [next(iter(row.score.values.values()), None) for _, row in rows]
+    values = [float(value) for value in first if isinstance(value, int | float)]
     if not values:
         return 0.0
     mean = sum(values) / len(values)

@@ -4,15 +4,17 @@ import csv
 import filecmp
 import http.client
 import re
+import shutil
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
-from synthetic_records import publish
+from synthetic_records import drawn_rows, publish
 
-from unimm_eval.api import UserError
+from unimm_eval.api import Output, Picture, Sample, Score, UserError
 from unimm_eval.cli.main import app
 from unimm_eval.cli.program import run_program
 from unimm_eval.leaderboard import build_site
@@ -138,13 +140,32 @@ def test_a_sample_has_the_answers_and_pictures_of_all_models(built: Built) -> No
 
 
 def test_a_picture_that_is_not_its_name_is_not_shown(tmp_path: Path, results: Path) -> None:
-    from synthetic_records import drawn_rows
-
     path = publish(tmp_path / "r", "one", scores={"geneval:mini": drawn_rows(3, skill=0.0)})
     first, *_ = sorted(path.with_suffix("").rglob("*.png"))
     first.write_bytes(b"<svg onload=alert(1)>")
     built = build_site(tmp_path / "r", tmp_path / "site")
     assert [item.name for item in built.left_out] == [f"one/{path.name}"]  # it does not belong
+
+
+def test_scores_of_odd_kinds_are_shown_as_text(tmp_path: Path) -> None:
+    odd = (
+        Sample(id="1", inputs={"prompt": 5, "tag": ["x"]}, cluster="c"),
+        Output(sample_id="1", values={"answer": {"a": None}}),
+        Score(sample_id="1", unscored="<b>down</b>", payload={"details": 7}),
+    )
+    stray = Output(
+        sample_id="2",
+        media={"picture": Picture(path=Path("passwd"), array=np.zeros((2, 2, 3), np.uint8))},
+    )
+    rows = [odd, (Sample(id="2", inputs={}, cluster="c"), stray, Score(sample_id="2"))]
+    path = publish(tmp_path / "r", "odd", scores={"geneval:mini": rows})
+    shutil.rmtree(path.with_suffix("") / "media")
+    built = build_site(tmp_path / "r", tmp_path / "site")
+    assert built.left_out == ()
+    text = "".join(p.read_text(encoding="utf-8") for p in built.folder.glob("samples/*/*.html"))
+    assert "&lt;b&gt;down&lt;/b&gt;" in text
+    assert "<b>down" not in text
+    assert not (built.folder / "media").exists()
 
 
 def test_exports_are_inert_in_every_language(built: Built) -> None:
