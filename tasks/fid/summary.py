@@ -44,7 +44,7 @@ def distance_metric(
     clusters = [sample.cluster for sample, _ in pairs]
     value = frechet_distance(statistics_of(features_ND), reference)
     stderr = interval = None
-    if len(set(clusters)) > 1:
+    if len(set(clusters)) > 1 and stats.errors_wanted():
         draws = resampled_distances(
             features_ND,
             clusters,
