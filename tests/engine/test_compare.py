@@ -19,10 +19,11 @@ from unimm_eval.api import (
     Score,
     TaskConfig,
     UserError,
+    load_record,
     make_samples,
 )
 from unimm_eval.engine.compare import compare_runs
-from unimm_eval.stats import paired_difference
+from unimm_eval.stats import clustered_mean, paired_difference
 
 
 class Pupil(FakeModel):
@@ -281,6 +282,42 @@ def test_scores_are_those_of_the_judge_that_the_runs_had(compare):
     comparison = compare(Pupil(), Pupil(), [Quiz("quiz")], theirs=[Judged("quiz")])
     (refused,) = comparison.refused
     assert refused.fields == ('judge: "fake@1" in A, "other@2" in B',)
+
+
+class Features(Draw):
+    """Pictures told apart by an array each, of which a published record has none."""
+
+    def judge(self, samples, outputs):
+        for output in outputs:
+            yield Score(
+                sample_id=output.sample_id,
+                repeat=output.repeat,
+                arrays={"pixels": output.media["picture"].load()},
+            )
+
+    def summarize(self, samples, scores):
+        if any("pixels" not in score.arrays for score in scores):
+            raise UserError("The features are not here.")
+        values = [float(score.arrays["pixels"].mean()) / 255 for score in scores]
+        clusters = [sample.cluster for sample in samples]
+        return [clustered_mean(values, clusters).metric(name) for name in ("mean", "spread")]
+
+
+def test_metrics_of_arrays_are_paired_in_folders_and_not_in_records(tmp_path):
+    tasks = [Features("features")]
+    for name, seed in (("a", 0), ("b", 1)):
+        evaluate(FakeModel(), tasks, seed=seed, output=tmp_path / name)
+    (task,) = compare_runs(tmp_path / "a", tmp_path / "b", tasks=tasks).tasks
+    assert task.samples is None
+    paired = task.metrics[0]
+    assert (paired.change.paired, paired.n) == (True, 20)
+    (tmp_path / "a" / "run.json").unlink()
+    (task,) = compare_runs(tmp_path / "a", tmp_path / "b", tasks=tasks).tasks
+    published = task.metrics[0]
+    assert not published.change.paired
+    assert (published.a, published.b) == pytest.approx((paired.a, paired.b))
+    rows = [load_record(tmp_path / name).get("features") for name in ("a", "b")]
+    assert published.change.stderr == pytest.approx(math.hypot(*(row.stderr for row in rows)))
 
 
 def test_tasks_of_one_run_only_are_named(compare):

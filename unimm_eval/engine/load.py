@@ -1,7 +1,7 @@
 """A finished run, read back: what reports and comparisons are made of."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,5 +79,6 @@ def _load_task(task: Task, store: Store, *, judge: str) -> LoadedTask:
         task=task,
         samples=tuple(sample for sample, _ in rows),
         outputs=tuple(outputs[key] for _, key in rows),
-        scores=tuple(scores[key] for _, key in rows),
+        # The store is about to close: arrays are taken along.
+        scores=tuple(replace(scores[key], arrays=dict(scores[key].arrays)) for _, key in rows),
     )
