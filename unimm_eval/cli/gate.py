@@ -52,7 +52,7 @@ def _show(outcome: Outcome, folder: Path) -> None:
             console.print(Text(reason), soft_wrap=True)
     if outcome.not_gated:
         names = one_line(", ".join(outcome.not_gated))
-        console.print(Text(f"Not in the baseline, not gated: {names}"), soft_wrap=True)
+        console.print(Text(f"Not gated: {names}"), soft_wrap=True)
     console.print(Text(rule_in_words(len(outcome.tasks)), style="dim"), soft_wrap=True)
     console.print(Text.assemble(("written   ", "dim"), f"{folder}: {', '.join(FILES)}"))
     style = STYLES.get(outcome.verdict, "bold yellow")
