@@ -173,6 +173,15 @@ def load_checkpoint(folder: Path, *, device: torch.device, dtype: torch.dtype) -
     return Checkpoint(files=files, model=model, tokenizer=tokenizer)
 
 
+def untrained_model(
+    files: CheckpointFiles, *, device: torch.device, dtype: torch.dtype
+) -> UnifiedModel:
+    """The model of a checkpoint before it was trained, as if it had been saved and loaded."""
+    model = UnifiedModel(files.config).initialise(seed=int(files.training.get("seed", 0)))
+    saved = model.to(torch.bfloat16)
+    return saved.cast(dtype).to(device).eval().requires_grad_(False)
+
+
 def _write_json(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 

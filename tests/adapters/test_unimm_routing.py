@@ -1,6 +1,7 @@
 """What the routers of a tiny checkpoint choose, against a direct recount of every choice."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,11 @@ def model(folder):
 def checkpoint(folder):
     """The same checkpoint without the adapter."""
     return load_checkpoint(folder, device=torch.device("cpu"), dtype=torch.float32)
+
+
+def together(found):
+    """The sum over requests."""
+    return replace(found[0], counts=sum(one.counts for one in found))
 
 
 def recount(checkpoint, document, purpose, *, first=0):
@@ -120,7 +126,7 @@ def expected(checkpoint):
 
 
 def test_every_choice_is_counted_once_where_it_belongs(model, checkpoint):
-    result = model.routing([*CAPTIONS, *DOCUMENTS, *DENOISE])
+    result = together(model.routing([*CAPTIONS, *DOCUMENTS, *DENOISE]))
     assert result.modalities == ("text", "image")
     assert result.purposes == ("text", "generation", "understanding")
     assert result.counts.shape == (TINY.num_layers, TINY.num_routed, 2, 10, 3)
@@ -135,7 +141,7 @@ def test_every_choice_is_counted_once_where_it_belongs(model, checkpoint):
 
 
 def test_a_token_adds_top_k_to_each_layer(model, checkpoint):
-    result = model.routing([*CAPTIONS, *DOCUMENTS, *DENOISE])
+    result = together(model.routing([*CAPTIONS, *DOCUMENTS, *DENOISE]))
     assert result.top_k == TINY.routed_top_k
     tokens = result.counts.sum(axis=1) // result.top_k
     assert (tokens == tokens[0]).all()
@@ -152,16 +158,36 @@ def test_a_token_adds_top_k_to_each_layer(model, checkpoint):
     assert tokens[0, TEXT, 1:].sum() == 0
 
 
-def test_counts_of_requests_add_up_whatever_goes_together(model, monkeypatch):
+def test_a_request_is_counted_alike_whatever_it_goes_with(model, monkeypatch):
     requests = [*CAPTIONS, *DOCUMENTS, *DENOISE]
-    together = model.routing(requests).counts
-    alone = sum(model.routing([request]).counts for request in requests)
+    one_pass = model.routing(requests)
+    alone = [model.routing([request])[0] for request in requests]
     monkeypatch.setattr(unimm, "PASS_TOKENS", 100)
-    few = model.routing(requests).counts
+    few = model.routing(requests)
     for other in (alone, few):
-        assert np.abs(other - together).sum() <= 2
-        assert other.sum() == together.sum()
-    assert model.routing([]).counts.sum() == 0
+        for mine, theirs in zip(one_pass, other, strict=True):
+            assert np.abs(mine.counts - theirs.counts).sum() <= 2
+            assert mine.counts.sum() == theirs.counts.sum()
+    assert model.routing([]) == []
+
+
+def test_the_twin_is_the_one_that_training_exports(model, folder, tmp_path):
+    """Equal choices, another identity, and no further twin."""
+    from unimm_eval.train.export import export_twin
+
+    requests = [*CAPTIONS, *DOCUMENTS, *DENOISE]
+    export_twin(folder, tmp_path / "twin")
+    exported = UnimmCheckpoint.load(str(tmp_path / "twin"), device="cpu", dtype="auto")
+    twin = model.twin()
+    assert twin is model.twin()
+    assert twin is twin.twin()
+    assert exported is exported.twin()
+    assert twin.fingerprint not in (model.fingerprint, exported.fingerprint)
+    for mine, theirs, trained in zip(
+        twin.routing(requests), exported.routing(requests), model.routing(requests), strict=True
+    ):
+        assert np.array_equal(mine.counts, theirs.counts)
+        assert not mine.counts.any() or not np.array_equal(mine.counts, trained.counts)
 
 
 def test_nothing_is_kept_of_routing_that_was_not_asked_for(model, monkeypatch):

@@ -80,7 +80,7 @@ class UnimmCheckpoint:
             files.encoder.check()
         always = {"ScoresText", "GeneratesText", "DenoisesImages"}
         draws = {"GeneratesImages", "PredictsFrames"} if files.encoder.decodes else set[str]()
-        routes = {"ExposesRouting"} if files.config.feed_forward == "moe" else set[str]()
+        routes = {"ExposesRouting", "HasTwin"} if files.config.feed_forward == "moe" else set[str]()
         return frozenset({*always, *draws, *routes})
 
     @classmethod

@@ -5,15 +5,24 @@ Shapes: B rows, S tokens a row, N = B·S, K choices a token, L layers, E routed 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from unimm_eval.adapters import unimm
 from unimm_eval.adapters.windows import passes, rolling_windows
-from unimm_eval.api import CaptionRequest, DenoiseRequest, DocumentRequest, RoutingCounts
+from unimm_eval.api import (
+    CaptionRequest,
+    DenoiseRequest,
+    DocumentRequest,
+    RoutingCounts,
+    stable_hash,
+)
 from unimm_eval.model import flow
+from unimm_eval.model.checkpoint import Checkpoint, untrained_model
 from unimm_eval.model.feedforward import Routing
 from unimm_eval.model.sequence import TextSegment, describe_document, document_length
 
@@ -40,7 +49,7 @@ class UnimmMixture(unimm.UnimmCheckpoint):
 
     def routing(
         self, requests: Sequence[DocumentRequest | DenoiseRequest | CaptionRequest]
-    ) -> RoutingCounts:
+    ) -> list[RoutingCounts]:
         """Every token of every request is counted once, special ones too, but for the `<bos>` and
         the repeated context that a window of a long document begins with.
 
@@ -48,18 +57,48 @@ class UnimmMixture(unimm.UnimmCheckpoint):
         picture before it (paper E.8). Raises UserError for what does not fit.
         """
         config = self._files.config
-        shape = (config.num_layers, config.num_routed, len(MODALITIES), T_BINS, len(PURPOSES))
-        counts = torch.zeros(shape, dtype=torch.long, device=self._device)
-        shown = [one for request in requests for one in self._shown(request)]
-        lengths = [document_length(one.document) for one in shown]
-        for rows in passes(lengths, tokens=unimm.PASS_TOKENS):
-            counts += self._count([shown[row] for row in rows]).view(shape)
-        return RoutingCounts(
-            counts=counts.cpu().numpy(),
-            top_k=config.routed_top_k,
-            modalities=MODALITIES,
-            purposes=PURPOSES,
+        counts = np.zeros(
+            (
+                len(requests),
+                config.num_layers,
+                config.num_routed,
+                len(MODALITIES),
+                T_BINS,
+                len(PURPOSES),
+            ),
+            dtype=np.int64,
         )
+        shown = [
+            (index, one) for index, request in enumerate(requests) for one in self._shown(request)
+        ]
+        lengths = [document_length(one.document) for _, one in shown]
+        for rows in passes(lengths, tokens=unimm.PASS_TOKENS):
+            found = self._count([shown[row][1] for row in rows]).cpu().numpy()
+            for row, of_row in zip(rows, found, strict=True):
+                counts[shown[row][0]] += of_row.reshape(counts.shape[1:])
+        return [
+            RoutingCounts(
+                counts=of_request,
+                top_k=config.routed_top_k,
+                modalities=MODALITIES,
+                purposes=PURPOSES,
+            )
+            for of_request in counts
+        ]
+
+    def twin(self) -> "UnimmMixture":
+        return self._twin
+
+    @cached_property
+    def _twin(self) -> "UnimmMixture":
+        """As `unimm-train twin` would write it and `load` read it; a checkpoint that is a twin is
+        its own."""
+        if "twin_of" in self._files.training:
+            return self
+        weight = self._model.embedding.weight
+        model = untrained_model(self._files, device=weight.device, dtype=weight.dtype)
+        twin = Checkpoint(files=self._files, model=model, tokenizer=self._tokenizer)
+        return UntrainedMixture(twin, name=f"untrained {self._name}")
 
     def _shown(
         self, request: DocumentRequest | DenoiseRequest | CaptionRequest
@@ -89,7 +128,7 @@ class UnimmMixture(unimm.UnimmCheckpoint):
 
     @torch.inference_mode()
     def _count(self, shown: Sequence[_Shown]) -> Tensor:
-        """Counts int64 [L, E·modalities·bins·purposes] of one forward pass."""
+        """Counts int64 [B, L, E·modalities·bins·purposes] of one forward pass."""
         batch: Batch = self._pack([one.document for one in shown])
         z_ITC = flow.noisy(batch.latents_ITC, batch.noise_ITC, batch.t_I[:, None, None])
         routing = Routing()
@@ -105,12 +144,29 @@ class UnimmMixture(unimm.UnimmCheckpoint):
         tag_N = (batch.modality_BS.flatten() * T_BINS + bin_N) * len(PURPOSES) + purpose_N
         tags = len(MODALITIES) * T_BINS * len(PURPOSES)
         cells = self._files.config.num_routed * tags
+        row_N = torch.arange(len(shown), device=self._device).repeat_interleave(
+            counted_BS.shape[1]
+        )
         index_M = counted_BS.flatten().nonzero().squeeze(1)
+        # One number for (row, expert, tag), but for the expert, which differs from layer to layer.
+        cell_M1 = (row_N * cells + tag_N)[index_M, None]
         return torch.stack(
             [
                 torch.bincount(
-                    (choice_NK[index_M] * tags + tag_N[index_M, None]).flatten(), minlength=cells
-                )
+                    (choice_NK[index_M] * tags + cell_M1).flatten(), minlength=len(shown) * cells
+                ).view(len(shown), cells)
                 for choice_NK in routing.choices
-            ]
+            ],
+            dim=1,
         )
+
+
+class UntrainedMixture(UnimmMixture):
+    """The twin of a checkpoint, which is none itself."""
+
+    @property
+    def fingerprint(self) -> str:
+        return stable_hash([super().fingerprint, "untrained"], length=64)
+
+    def twin(self) -> UnimmMixture:
+        return self

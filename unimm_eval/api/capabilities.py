@@ -139,7 +139,7 @@ class CaptionRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class RoutingCounts:
-    """How often the routers chose each expert.
+    """How often the routers chose each expert for the tokens of a request.
 
     `counts` is int64 [layer, routed expert, modality, t-bin, purpose]; a token adds `top_k` to each
     layer, so N·k of a selection rate C / (N·k) is the sum over experts (paper eq. 7). Experts that
@@ -240,8 +240,16 @@ class ExposesFeatures(Protocol):
 class ExposesRouting(Protocol):
     def routing(
         self, requests: Sequence[DocumentRequest | DenoiseRequest | CaptionRequest]
-    ) -> RoutingCounts:
-        """Sums over all requests."""
+    ) -> list[RoutingCounts]:
+        """One a request. Raises SampleError for a request that the model cannot be given."""
+
+
+@runtime_checkable
+class HasTwin(Protocol):
+    def twin(self) -> "Model":
+        """The same model before it learned anything: equal in configuration, tokenizer and frozen
+        encoder, its weights those that training begins with. It is made once, and is its own
+        twin."""
 
 
 class Adapter(Protocol):
@@ -276,6 +284,7 @@ CAPABILITIES: dict[str, type] = {
     "PredictsFrames": PredictsFrames,
     "ExposesFeatures": ExposesFeatures,
     "ExposesRouting": ExposesRouting,
+    "HasTwin": HasTwin,
 }
 
 
