@@ -16,7 +16,6 @@ questions (`vqa16:mini`), and the flow loss (`cc12m:mini`). Prints a Markdown ta
 import argparse
 import json
 import math
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +25,7 @@ import torch
 
 from unimm_eval import RunRecord, evaluate
 from unimm_eval.adapters.unimm import DEMO
+from unimm_eval.engine.machine import processor
 from unimm_eval.model import flow
 from unimm_eval.model.checkpoint import Checkpoint, load_checkpoint
 from unimm_eval.model.sequence import PictureSegment, describe_document, document_length, pack
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "rows": given.rows,
         "mixture": MIXTURE,
         "arms": ARMS,
-        "machine": f"{platform.machine()}, {platform.system()}",
+        "machine": processor(),
         "nats_per_caption_token": {arm: asdict(estimate) for arm, estimate in nats.items()},
         "more_nats_than_clean": {arm: asdict(estimate) for arm, estimate in paired.items()},
         "results": {

@@ -39,6 +39,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unimm_eval.engine.machine import processor
 from unimm_eval.model.allocator import keep_freed_memory
 from unimm_eval.model.config import ModelConfig
 from unimm_eval.model.generate import generate_pictures
@@ -472,14 +473,6 @@ def main() -> None:
     }
     arguments.record.parent.mkdir(parents=True, exist_ok=True)
     arguments.record.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{named[0] if named else platform.processor()} ({platform.machine()})"
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ question asked about another sample's picture. Prints a Markdown table and write
 
 import argparse
 import json
-import platform
 import time
 from pathlib import Path
 
 from unimm_eval import RunRecord, evaluate
 from unimm_eval.adapters.unimm import DEMO
 from unimm_eval.api import Result
+from unimm_eval.engine.machine import processor
 from unimm_eval.train.export import export_twin
 
 RECORD = Path(__file__).parents[1] / "results" / "bench" / "twin.json"
@@ -106,7 +106,7 @@ def main() -> None:
     record = {
         "checkpoint": trained.model.fingerprint,
         "seconds_of_the_trained_run": round(seconds, 1),
-        "machine": f"{platform.machine()}, {platform.system()}",
+        "machine": processor(),
         "results": {
             name: [row.model_dump(mode="json", exclude={"facts"}) for row in run.results]
             for name, run in runs.items()
