@@ -13,4 +13,5 @@ info.py        what an architecture costs
 export.py      checkpoint folders from runs
 curve.py       the loss curve as a table and a figure
 recipes/       recipes in use
+tools/         captions made, actions annotated, corpora measured
 """

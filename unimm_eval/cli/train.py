@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unimm_eval.cli.program import run_program
+from unimm_eval.cli.train_tools import annotate_actions, caption_distance, recaption
 
 if TYPE_CHECKING:
     from unimm_eval.train.log import StepLog
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="unimm-train", no_args_is_help=True, add_completion=False, rich_markup_mode=None
 )
+
+app.command("caption-distance")(caption_distance)
+app.command("recaption")(recaption)
+app.command("annotate-actions")(annotate_actions)
 
 RecipeArgument = Annotated[Path, typer.Argument(help="YAML file, such as train/recipes/demo.yaml")]
 OutputOption = Annotated[Path, typer.Option(help="folder to write")]

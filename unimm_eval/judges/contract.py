@@ -10,16 +10,17 @@ from unimm_eval.judges.settings import JudgeSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One thing asked of a judge, at temperature 0.
+    """One thing asked of a judge, at temperature 0 unless the judge's options say otherwise.
 
     `key` comes back with the answer; it is hashable and belongs to this question alone. `system` is
-    the instruction that the conversation begins with.
+    the instruction that the conversation begins with. `seed` is for servers that draw by one.
     """
 
     key: Any
     parts: tuple[str | Picture, ...]
     system: str = ""
     max_new_tokens: int = 64
+    seed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

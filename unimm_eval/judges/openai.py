@@ -58,10 +58,10 @@ class OpenAIJudge:
         self, spec: str, settings: JudgeSettings, *, patience: Patience | None = None
     ) -> None:
         """Raises UserError when the spec or the environment is not as it must be."""
-        self._asked_for, self._url = _parse(spec)
+        self._asked_for, self._url = parse_spec(spec)
         self._settings = settings
         self._patience = patience or Patience()
-        self._key = _key_for(self._url)
+        self._key = key_for(self._url)
         self._identity: str | None = None
 
     @classmethod
@@ -146,7 +146,7 @@ class OpenAIJudge:
         try:
             response = session.ask(body, tokens=_tokens_about(question))
             log["response"] = session.scrubbed(response)
-            text = _text_of(response)
+            text = text_of(response)
         except RefusedError as error:
             log.setdefault("response", error.response)
             return Answer(key=question.key, error=f"the judge refused: {error}", log=log)
@@ -166,8 +166,7 @@ class OpenAIJudge:
                 shown.append(sent[-1])
                 continue
             data = _png(part)
-            url = f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
-            sent.append({"type": "image_url", "image_url": {"url": url}})
+            sent.append({"type": "image_url", "image_url": {"url": _data_url(data)}})
             named = f"sha256:{content_hash(data)}"
             shown.append({"type": "image_url", "image_url": {"url": named}})
         return self._with_content(question, sent), self._with_content(question, shown)
@@ -182,40 +181,52 @@ class OpenAIJudge:
             "messages": messages,
             "temperature": 0.0,
             "max_tokens": question.max_new_tokens,
+            **({} if question.seed is None else {"seed": question.seed}),
             **self._settings.options,
         }
 
 
-def _parse(spec: str) -> tuple[str, str]:
-    """(model, URL without a slash at its end)."""
+def parse_spec(
+    spec: str, *, role: str = "judge", key_variable: str = KEY_VARIABLE
+) -> tuple[str, str]:
+    """(model, URL without a slash at its end) of `openai:MODEL@URL`. Raises UserError."""
     example = "Write openai:MODEL@URL, e.g. openai:Qwen3.5-35B-A3B@http://127.0.0.1:8000/v1."
     found = _SPEC.fullmatch(spec)
     if not found:
-        raise UserError(f"The judge {spec!r} has no URL.", fix=example)
+        raise UserError(f"The {role} {spec!r} has no URL.", fix=example)
     url = found["url"].rstrip("/")
     if "@" in url.split("/")[2]:
         raise UserError(
-            "The judge's URL holds a user or a password.",
-            fix=f"Give the key in the environment variable {KEY_VARIABLE}. {example}",
+            f"The {role}'s URL holds a user or a password.",
+            fix=f"Give the key in the environment variable {key_variable}. {example}",
         )
     return found["model"], url.removesuffix("/chat/completions")
 
 
-def _key_for(url: str) -> str | None:
-    """The key of the server at `url`. OpenAI's own is sent to OpenAI alone."""
+def key_for(url: str, *, role: str = "judge", variable: str = KEY_VARIABLE) -> str | None:
+    """The key of the server at `url`. OpenAI's own is sent to OpenAI alone. Raises UserError."""
     openai = url.split("/")[2] == _OPENAI_HOST
-    key = os.environ.get(KEY_VARIABLE) or (os.environ.get(OPENAI_KEY_VARIABLE) if openai else None)
+    key = os.environ.get(variable) or (os.environ.get(OPENAI_KEY_VARIABLE) if openai else None)
     if openai and not key:
         raise UserError(
-            "The judge at api.openai.com needs a key.",
-            fix=f"Set the environment variable {KEY_VARIABLE} or {OPENAI_KEY_VARIABLE}.",
+            f"The {role} at api.openai.com needs a key.",
+            fix=f"Set the environment variable {variable} or {OPENAI_KEY_VARIABLE}.",
         )
     if key and not (key.isascii() and key.isprintable() and " " not in key):
         raise UserError(
-            "The judge's key holds spaces or characters that no key has.",
-            fix=f"Set the environment variable {KEY_VARIABLE} to the key alone.",
+            f"The {role}'s key holds spaces or characters that no key has.",
+            fix=f"Set the environment variable {variable} to the key alone.",
         )
     return key
+
+
+def picture_part(picture: Picture) -> dict[str, Any]:
+    """A picture as a message holds it, as a data URL. Raises PictureError."""
+    return {"type": "image_url", "image_url": {"url": _data_url(_png(picture))}}
+
+
+def _data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
 def _png(picture: Picture) -> bytes:
@@ -235,7 +246,7 @@ def _tokens_about(question: Question) -> int:
     return characters // 4 + _PICTURE_TOKENS * pictures + min(question.max_new_tokens, 64)
 
 
-def _text_of(response: Mapping[str, Any]) -> str:
+def text_of(response: Mapping[str, Any]) -> str:
     """The text of a chat completion. Raises RefusedError when there is none."""
     choice = response["choices"][0]
     message = choice.get("message") if isinstance(choice, dict) else None

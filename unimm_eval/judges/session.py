@@ -40,6 +40,10 @@ class OutageError(Exception):
     """The server does not answer."""
 
 
+class NotOfferedError(UserError):
+    """The server has no such address, or no such model there."""
+
+
 class RefusedError(Exception):
     """The server answered, and will not answer this question."""
 
@@ -50,14 +54,19 @@ class RefusedError(Exception):
 
 @dataclass(kw_only=True)
 class Session:
-    """One client's connections, pace and count of failures in a row."""
+    """One client's connections, pace and count of failures in a row. `answers_in` is the key of
+    the list that makes a success an answer: "choices" of a chat, "data" of embeddings. `role` is
+    who is asked, and `key_variable` where its key is from, as messages name them."""
 
     url: str
     name: str
-    key: str | None
+    key: str | None = field(repr=False)
     expected: str | None
     settings: JudgeSettings
     patience: Patience
+    answers_in: str = "choices"
+    role: str = "judge"
+    key_variable: str = KEY_VARIABLE
     stop: threading.Event = field(default_factory=threading.Event)
     _failures: int = 0
 
@@ -76,8 +85,9 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def ask(self, body: Mapping[str, Any], *, tokens: int) -> dict[str, Any]:
-        """A chat completion. Raises OutageError, RefusedError or UserError."""
+    def ask(self, body: Mapping[str, Any] | None, *, tokens: int) -> dict[str, Any]:
+        """The server's answer to `body`, or what it shows where there is none (a GET). Raises
+        OutageError, RefusedError, or UserError, which is NotOfferedError where nothing is there."""
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
         retrying = Retrying(
@@ -103,16 +113,17 @@ class Session:
         if self.stop.wait(seconds):
             raise OutageError("the run was stopped")
 
-    def _once(self, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
+    def _once(self, body: Mapping[str, Any] | None, tokens: int) -> dict[str, Any]:
         import httpx
 
         if self._failures >= self.patience.failures_in_a_row:
             raise OutageError("it had not answered several questions before")
         self._sleep(self._pace.seconds_to_wait(tokens))
         try:
-            answer = self._client.post(self.url, json=body)
+            method = "GET" if body is None else "POST"
+            answer = self._client.request(method, self.url, json=body)
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-            raise UserError(f"The judge's {self.url} is not a URL: {error}.") from error
+            raise UserError(f"The {self.role}'s {self.url} is not a URL: {error}.") from error
         except httpx.RequestError as error:
             raise _TransientError(f"{type(error).__name__}: {error}") from error
         document = _json_of(answer)
@@ -131,10 +142,10 @@ class Session:
         reason = self.scrubbed(f"{status} {_message_of(document)}".strip())
         if status == 429 and "insufficient_quota" in json.dumps(document):
             return UserError(
-                f"The account of the judge {self.name} is empty: {reason}.",
+                f"The account of the {self.role} {self.name} is empty: {reason}.",
                 fix="Fill it; then the same command goes on.",
             )
-        if status in (408, 425, 429) or status >= 500:
+        if status in (408, 425, 429) or (status >= 500 and status != 501):
             after = _retry_after(answer)
             if after > self.patience.longest_pause_s:
                 return OutageError(f"{reason}; it asks to wait {after:,.0f} s")
@@ -142,21 +153,22 @@ class Session:
             return _TransientError(reason)
         if status in (401, 403):
             return UserError(
-                f"The judge {self.name} at {self.url} does not accept the key: {reason}.",
-                fix=f"Set the environment variable {KEY_VARIABLE} to one that it does.",
+                f"The {self.role} {self.name} at {self.url} does not accept the key: {reason}.",
+                fix=f"Set the environment variable {self.key_variable} to one that it does.",
             )
-        if status in (402, 404, 405) or status < 400:
-            return UserError(
-                f"The judge {self.name} cannot be asked at {self.url}: {reason}.",
+        if status in (402, 404, 405, 501) or status < 400:
+            kind = NotOfferedError if status in (404, 405, 501) else UserError
+            return kind(
+                f"The {self.role} {self.name} cannot be asked at {self.url}: {reason}.",
                 fix="Check the model's name and the URL (it ends before /chat/completions).",
             )
         return RefusedError(reason, response=self.scrubbed(document))
 
     def _check(self, document: Any) -> None:
         """Raises _TransientError for a success that is no answer of the expected model."""
-        if not isinstance(document, dict) or not isinstance(document.get("choices"), list):
-            raise _TransientError("what it answers is no chat completion")
-        if not document["choices"]:
+        if not isinstance(document, dict) or not isinstance(document.get(self.answers_in), list):
+            raise _TransientError(f"what it answers holds no {self.answers_in}")
+        if not document[self.answers_in]:
             raise _TransientError("its answer is empty")
         model = document.get("model")
         if self.expected is not None and model and model != self.expected:
