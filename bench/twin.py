@@ -36,6 +36,8 @@ ROWS = (
     ("dpgbench:mini", "whole"),
     ("wise:mini", "overall"),
     ("fid:mini", "distance"),
+    ("experts:mini", "specialization_over_twin"),
+    ("experts:mini", "specialization"),
     ("vqa16:mini", "mean"),
     ("vqa16:mini", "general"),
     ("vqa16:mini", "knowledge"),

@@ -8,6 +8,7 @@ MINI = (
     "cc12m:mini",
     "dclm:mini",
     "dpgbench:mini",
+    "experts:mini",
     "fid:mini",
     "geneval:mini",
     "vqa16:mini",

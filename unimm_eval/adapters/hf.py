@@ -63,18 +63,23 @@ class HubModel:
 
     @classmethod
     def capabilities_for(cls, spec: str) -> frozenset[str]:
+        from unimm_eval.adapters.hf_routing import may_route
+
         source = HubSource.parse(spec)
         folder = source.fetch(weights=False)
-        read_config(source, folder)
+        config = read_config(source, folder)
         if source.is_folder:
             check_weights(source, folder)
-        return frozenset({"ScoresText", "GeneratesText"})
+        routes = {"ExposesRouting"} if may_route(config) else set[str]()
+        return frozenset({"ScoresText", "GeneratesText", *routes})
 
     @classmethod
     def load(cls, spec: str, *, device: str, dtype: str) -> "HubModel":
         """`dtype` "auto" is the one that the checkpoint was saved in. Raises UserError."""
         import torch
         import transformers
+
+        from unimm_eval.adapters.hf_routing import HubMixture, routers_of
 
         source = HubSource.parse(spec)
         folder = source.fetch(weights=True)
@@ -97,7 +102,8 @@ class HubModel:
                 f"{spec} lacks {len(missing)} weights, which would be random: {missing[0]}, …",
                 fix="Choose a whole checkpoint of this architecture.",
             )
-        return cls(
+        made = HubMixture if routers_of(model) else cls
+        return made(
             model.to(device).eval(),
             tokenizer,
             name=source.name,

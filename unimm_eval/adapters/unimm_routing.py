@@ -144,9 +144,7 @@ class UnimmMixture(unimm.UnimmCheckpoint):
         tag_N = (batch.modality_BS.flatten() * T_BINS + bin_N) * len(PURPOSES) + purpose_N
         tags = len(MODALITIES) * T_BINS * len(PURPOSES)
         cells = self._files.config.num_routed * tags
-        row_N = torch.arange(len(shown), device=self._device).repeat_interleave(
-            counted_BS.shape[1]
-        )
+        row_N = torch.arange(len(shown), device=self._device).repeat_interleave(counted_BS.shape[1])
         index_M = counted_BS.flatten().nonzero().squeeze(1)
         # One number for (row, expert, tag), but for the expert, which differs from layer to layer.
         cell_M1 = (row_N * cells + tag_N)[index_M, None]

@@ -72,6 +72,8 @@ def evaluate(
     )
     with stoppable():
         ready = prepare(model, tasks, options)
+        for reason in ready.left_out:
+            progress.note(reason)
         progress.note(f"loading {ready.subject.spec}")
         loaded = _load(ready, dtype=dtype)
         ready = replace(

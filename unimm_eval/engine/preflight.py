@@ -17,6 +17,7 @@ from unimm_eval.engine.registry import (
     find_adapter,
     find_tasks,
     group_entries,
+    named_tasks,
     task_entries,
 )
 from unimm_eval.engine.run import RUNS, check_output, check_writable
@@ -51,13 +52,15 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """A run in which nothing is known to be wrong."""
+    """A run in which nothing is known to be wrong. `left_out` are tasks of `mini`, `paper` or a
+    glob that the model cannot run, and why."""
 
     subject: Subject
     planned: tuple[PlannedTask, ...]
     judges: Mapping[str, MakeJudge]
     device: str
     data_dir: Path
+    left_out: tuple[str, ...] = ()
 
 
 def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Options) -> Ready:
@@ -77,7 +80,13 @@ def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Opti
     with problems.noted():
         subject = _subject(model)
     data_dir = data.data_dir(options.data_dir)
-    for task in _tasks(tasks, options.settings, data_dir, problems):
+    chosen = _tasks(tasks, options.settings, data_dir, problems)
+    left_out: dict[str, str] = {}
+    if subject is not None:
+        left_out = _left_out(subject, chosen, named=_named(tasks))
+    for task in chosen:
+        if task.card.name in left_out:
+            continue
         if subject is not None:
             with problems.noted():
                 _check_capabilities(subject, task)
@@ -108,6 +117,7 @@ def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Opti
         judges=judges,
         device=device,
         data_dir=data_dir,
+        left_out=tuple(left_out.values()),
     )
 
 
@@ -200,9 +210,31 @@ def _for_members(settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapp
     return spread_settings(settings, groups, lambda task: entries[task].load().Config.model_fields)
 
 
+def _named(tasks: str | Sequence[str | Task]) -> frozenset[str]:
+    """Tasks that were asked for one by one."""
+    given = [tasks] if isinstance(tasks, str) else list(tasks)
+    names = [task for task in given if isinstance(task, str)]
+    objects = {task.card.name for task in given if isinstance(task, Task)}
+    return named_tasks(names, task_entries()) | objects
+
+
+def _left_out(subject: Subject, tasks: Sequence[Task], *, named: frozenset[str]) -> dict[str, str]:
+    """Why tasks that nobody named are not run: a dense model has no experts to look at. Empty where
+    none would be left, which is then an error of each."""
+    found = {
+        task.card.name: f"{task.card.name} is left out: the model lacks {', '.join(missing)}"
+        for task in tasks
+        if task.card.name not in named and (missing := _missing(subject, task))
+    }
+    return found if len(found) < len(tasks) else {}
+
+
+def _missing(subject: Subject, task: Task) -> list[str]:
+    return sorted(task.requires() - subject.capabilities)
+
+
 def _check_capabilities(subject: Subject, task: Task) -> None:
-    missing = sorted(task.requires() - subject.capabilities)
-    if missing:
+    if missing := _missing(subject, task):
         raise UserError(
             f"Model {subject.spec} cannot run {task.card.name}: it lacks {', '.join(missing)}.",
             fix="Leave the task out, or choose a model that has them (unimm-eval models).",

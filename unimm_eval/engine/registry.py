@@ -127,6 +127,15 @@ def find_tasks(names: Sequence[str], entries: Mapping[str, TaskEntry]) -> list[T
     return list(chosen.values())
 
 
+def named_tasks(names: Sequence[str], entries: Mapping[str, TaskEntry]) -> frozenset[str]:
+    """Those of `find_tasks` that were asked for by their own name or their group's, not by `mini`,
+    `paper` or a glob."""
+    groups = group_entries()
+    parts = (part.strip() for text in names for part in text.split(","))
+    own = [part for part in parts if part not in GROUPS and not any(sign in part for sign in "*?[")]
+    return frozenset(match for part in own for match in _matching(part, entries, groups))
+
+
 def find_task(name: str, entries: Mapping[str, TaskEntry]) -> TaskEntry:
     """The task of exactly this name, or of the family that it belongs to. Raises KeyError."""
     if name in entries:
