@@ -8,7 +8,7 @@ code of a repository is run.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +20,48 @@ CONFIG = "config.json"
 WEIGHTS = "*.safetensors"
 _FILES = ("*.json", "*.jinja", "*.txt", "*.model", WEIGHTS)
 """All that is read: weights, configurations, tokenizer. Anything else is left on the hub."""
-_FIX = "Give --model hf:ORG/NAME, hf:ORG/NAME@REVISION or hf:FOLDER."
+_SKIPPED = ("consolidated*",)
+"""The same weights again, of another library."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubSource:
-    """A folder, or a repository with the revision that was asked for (None: its main branch)."""
+    """A folder, or a repository with the revision that was asked for (None: its main branch).
+
+    `files` are patterns of all that is read of it, and `skipped` of what is not fetched for all
+    that.
+    """
 
     place: str
     revision: str | None = None
+    prefix: str = PREFIX
+    files: tuple[str, ...] = _FILES
+    skipped: tuple[str, ...] = _SKIPPED
 
     @classmethod
-    def parse(cls, spec: str) -> "HubSource":
+    def parse(
+        cls,
+        spec: str,
+        *,
+        prefix: str = PREFIX,
+        files: tuple[str, ...] = _FILES,
+        skipped: tuple[str, ...] = _SKIPPED,
+    ) -> "HubSource":
         """Raises UserError when the spec is neither a folder nor ORG/NAME."""
-        place = spec.removeprefix(PREFIX)
+        place = spec.removeprefix(prefix)
+        made = cls(place=place, prefix=prefix, files=files, skipped=skipped)
         if place and Path(place).expanduser().is_dir():
-            return cls(place=str(Path(place).expanduser()))
+            return replace(made, place=str(Path(place).expanduser()))
         repository, _, revision = place.partition("@")
         parts = repository.split("/")
         if len(parts) > 2 or not all(parts) or repository.startswith((".", "~")):
-            raise UserError(f"{spec}: {repository!r} is no folder and no repository.", fix=_FIX)
-        return cls(place=repository, revision=revision or None)
+            raise UserError(f"{spec}: {repository!r} is no folder and no repository.", fix=made.fix)
+        return replace(made, place=repository, revision=revision or None)
+
+    @property
+    def fix(self) -> str:
+        at = self.prefix
+        return f"Give --model {at}ORG/NAME, {at}ORG/NAME@REVISION or {at}FOLDER."
 
     @property
     def is_folder(self) -> bool:
@@ -59,14 +80,14 @@ class HubSource:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-        wanted = [name for name in _FILES if weights or name != WEIGHTS]
+        wanted = [name for name in self.files if weights or not name.endswith(WEIGHTS)]
         at = f" --revision {self.revision}" if self.revision else ""
         try:
             found = snapshot_download(
                 self.place,
                 revision=self.revision,
                 allow_patterns=wanted,
-                ignore_patterns=["consolidated*"],  # the same weights again, of another library
+                ignore_patterns=[*self.skipped],
             )
         except (
             LocalEntryNotFoundError,
@@ -77,16 +98,17 @@ class HubSource:
         ) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
-                f"{PREFIX}{self.place}: cannot be fetched, and is not in the hub's cache: {reason}",
-                fix=f"Where there is a network: hf download {self.place}{at}. {_FIX}",
+                f"{self.prefix}{self.place}: cannot be fetched, and is not in the hub's cache: "
+                f"{reason}",
+                fix=f"Where there is a network: hf download {self.place}{at}. {self.fix}",
             ) from error
         return Path(found)
 
     def fingerprint(self, folder: Path) -> str:
         """Of the commit that `folder` is a snapshot of, or of the content of a folder's files."""
         if self.is_folder:
-            paths = sorted({path for pattern in _FILES for path in folder.glob(pattern)})
-            rows = [[path.name, sha256_file(path)] for path in paths]
+            paths = sorted({path for pattern in self.files for path in folder.glob(pattern)})
+            rows = [[path.relative_to(folder).as_posix(), sha256_file(path)] for path in paths]
         else:
             rows = [[self.place, folder.name]]
         return stable_hash(rows, length=64)
@@ -136,4 +158,6 @@ def refused(source: HubSource) -> Iterator[None]:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "trust_remote_code" in str(error):
             reason = "it needs code of its own repository, which is not run"
-        raise UserError(f"{PREFIX}{source.place} cannot be loaded: {reason}", fix=_FIX) from error
+        raise UserError(
+            f"{source.prefix}{source.place} cannot be loaded: {reason}", fix=source.fix
+        ) from error

@@ -20,6 +20,7 @@ from typing import Any
 
 from unimm_eval import api
 from unimm_eval.adapters.hf_files import HubSource
+from unimm_eval.adapters.settled import settled
 from unimm_eval.api import ChatRequest, Picture, UserError, content_hash, encode_png, stable_hash
 
 PREFIX = "lmms:"
@@ -156,7 +157,7 @@ class LmmsModel:
             kind = MemoryError if "out of memory" in reason.lower() else RuntimeError
             raise kind(f"lmms-eval's {self._spec.name}: {reason}\n{self._process.tail()}")
         return [
-            _settled(text, request) for text, request in zip(reply["texts"], requests, strict=True)
+            settled(text, request) for text, request in zip(reply["texts"], requests, strict=True)
         ]
 
     def _sent(self, request: ChatRequest) -> dict[str, Any]:
@@ -179,16 +180,6 @@ class LmmsModel:
         if isinstance(part, str):
             return {"text": part}
         return {"picture": str(self._process.keep(encode_png(part.load())))}
-
-
-def _settled(text: str, request: ChatRequest) -> str:
-    for stop in request.stop:
-        text = text.partition(stop)[0]
-    begun = text.strip().lower()
-    for choice in sorted(request.choices or (), key=len, reverse=True):
-        if begun.startswith(choice.lower()):
-            return choice
-    return text
 
 
 class _Process:
