@@ -11,7 +11,7 @@ from unimm_eval import evaluate
 from unimm_eval.adapters.lmms import LmmsModel
 from unimm_eval.api import ChatRequest, Picture, UserError
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

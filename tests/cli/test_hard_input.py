@@ -150,7 +150,7 @@ def test_a_tokenizer_of_another_model_is_refused(program: Program, checkpoint: P
     ("model", "said"),
     [
         ("demp", "no model 'demp' (did you mean demo?)"),
-        ("hf:gpt2", "no model 'hf:gpt2'"),
+        ("hx:gpt2", "no model 'hx:gpt2'"),
         ("some/where", "some/where: there is no such folder"),
         ("model.pt", "model.pt: pickled checkpoints are not read"),
         ("ckpt/pytorch_model.bin", "pickled checkpoints are not read"),

@@ -30,7 +30,7 @@ def record_of(folder: Path) -> dict:
     return record
 
 
-@pytest.mark.slow  # lm-eval is imported in every one of its runs
+@pytest.mark.long  # lm-eval is imported in every one of its runs
 def test_kills_change_nothing(tmp_path):
     rows = write_tasks(tmp_path / "rows")
     whole = run(tmp_path / "whole", rows, line=0)

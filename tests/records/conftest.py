@@ -1,7 +1,7 @@
 """Finished runs of a third party's tasks, made once; a test gets copies that it may spoil."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ PLUGIN = Path(__file__).parents[1] / "plugin"
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of runs: `colours:mini` makes pictures and scores all of them, `echo` leaves two
     answers without a score, `limited` is a part of the first."""
     folder = tmp_path_factory.mktemp("finished")
@@ -21,7 +21,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         evaluate("fake", "colours:mini", output=folder / "colours")
         evaluate("fake", "echo", output=folder / "echo")
         evaluate("fake", "colours:mini", limit=2, output=folder / "limited")
-        yield folder
+    return folder
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from unimm_eval.engine.registry import find_tasks, task_entries
 from unimm_eval.judges import Answer
 from unimm_eval.tasks.child import library
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 HERE = Path(__file__).parent
 SIXTEEN = "vqa16:lmms"
