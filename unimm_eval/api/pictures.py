@@ -82,7 +82,9 @@ def decode_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> n
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise PictureError(f"{name}: too many pixels ({error})") from error
     except UnidentifiedImageError as error:  # whose own message holds an address in memory
-        raise PictureError(f"{name}: not a picture that can be decoded (no known format)") from error
+        raise PictureError(
+            f"{name}: not a picture that can be decoded (no known format)"
+        ) from error
     except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise PictureError(f"{name}: not a picture that can be decoded ({error})") from error
 
