@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from unimm_eval import evaluate
 from unimm_eval.api import (
     RunRecord,
     UserError,
@@ -30,6 +31,12 @@ def told(results):
 
 def test_everything_that_is_published_passes_the_check():
     assert told(RESULTS) == []
+
+
+def test_numbers_in_the_latents_of_an_encoder_are_published(tmp_path):
+    evaluate("demo", "cc12m:mini", output=tmp_path / "run")
+    file = publish(tmp_path / "run", results=tmp_path / "results")
+    assert load_record(file).run.tasks["cc12m:mini"]["unit"]
 
 
 def test_a_run_is_published_with_its_scores_and_pictures(run, tmp_path):

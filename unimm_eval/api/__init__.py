@@ -76,7 +76,16 @@ from unimm_eval.api.samples import (
     make_samples,
     stable_hash,
 )
-from unimm_eval.api.tasks import Card, Context, Metric, MetricSpec, Reference, Task, TaskConfig
+from unimm_eval.api.tasks import (
+    Card,
+    Context,
+    Metric,
+    MetricSpec,
+    Reference,
+    Task,
+    TaskConfig,
+    hash_in_unit,
+)
 
 __all__ = [
     "CAPABILITIES",
@@ -146,6 +155,7 @@ __all__ = [
     "decode_picture",
     "encode_png",
     "explain",
+    "hash_in_unit",
     "item_seed",
     "load_record",
     "load_reported",

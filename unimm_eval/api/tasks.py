@@ -93,6 +93,11 @@ class Card(BaseModel):
         )
 
 
+def hash_in_unit(protocol_hash: str, unit: Mapping[str, Any]) -> str:
+    """A protocol hash of numbers that are measured in `unit`, where they have one."""
+    return stable_hash([protocol_hash, dict(unit)]) if unit else protocol_hash
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metric:
     """One number with its error.

@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, Literal
 
-from unimm_eval.api import Item, Sample, Task, UserError, item_seed, stable_hash
+from unimm_eval.api import Item, Sample, Task, UserError, hash_in_unit, item_seed, stable_hash
 
 BatchSize = int | Literal["auto"]
 
@@ -54,8 +54,7 @@ class PlannedTask:
 
     @cached_property
     def protocol_hash(self) -> str:
-        found = self.task.protocol_hash(self.overrides)
-        return stable_hash([found, dict(self.unit)]) if self.unit else found
+        return hash_in_unit(self.task.protocol_hash(self.overrides), self.unit)
 
     @cached_property
     def items(self) -> tuple[Item, ...]:

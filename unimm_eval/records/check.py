@@ -19,6 +19,7 @@ from unimm_eval.api import (
     Task,
     UserError,
     content_hash,
+    hash_in_unit,
     load_record,
     load_scores,
     record_folder,
@@ -305,4 +306,6 @@ def _protocol_hash(card: Card, asked: Mapping[str, Any]) -> str:
     changed = dict(overrides) if isinstance(overrides, Mapping) else {}
     if identity := asked.get("data_identity"):
         changed["data"] = identity
-    return card.protocol_hash(changed, str(asked.get("judge", "")))
+    unit = asked.get("unit")
+    found = card.protocol_hash(changed, str(asked.get("judge", "")))
+    return hash_in_unit(found, unit) if isinstance(unit, Mapping) else found
