@@ -65,17 +65,18 @@ def _table(outcome: Outcome) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="dim")
     table.add_column("Task", overflow="fold", min_width=12)
-    table.add_column("Metric", overflow="fold")
-    for title in ("Baseline", "Run", "Better by", "At least", "Margin", "Smallest", "p", "Verdict"):
+    table.add_column("Verdict", no_wrap=True)  # where a narrow terminal does not cut it off
+    table.add_column("Metric", overflow="fold", min_width=12)
+    for title in ("Baseline", "Run", "Better by", "At least", "Margin", "Smallest", "p"):
         table.add_column(title, justify="right", no_wrap=True)
     for task in outcome.tasks:
         ruling = task.ruling
         name = one_line(task.task, limit=NAME_LIMIT) + (" (limited)" if task.limited else "")
         table.add_row(
             Text(name),
-            *(Text(cell) for cell in cells(task)),
             Text(ruling.verdict.upper(), style=STYLES.get(ruling.verdict, "bold yellow")),
+            *(Text(cell) for cell in cells(task)),
         )
     return table

@@ -55,9 +55,9 @@ def cells(task: GatedTask) -> tuple[str, ...]:
         _number(task.baseline),
         _number(task.run),
         "" if ruling.gain is None else as_change(ruling.gain, ruling.stderr),
-        _number(ruling.least),
-        _number(task.margin),
-        _number(ruling.smallest_effect),
+        _rounded(ruling.least),
+        _rounded(task.margin),
+        _rounded(ruling.smallest_effect),
         as_p_value(ruling.p_holm),
     )
 
@@ -115,6 +115,11 @@ def _code(text: str) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else plain_number(value)
+
+
+def _rounded(value: float | None) -> str:
+    """To three significant digits: bounds and effects are estimates."""
+    return "" if value is None else plain_number(float(f"{value:.3g}"))
 
 
 def _as_json(outcome: Outcome) -> bytes:
