@@ -6,8 +6,8 @@ Makes records of six mini tasks (32 metrics) in a temporary folder, builds the s
 the seconds of the build (wall and CPU), the compressed bytes of everything that the first page
 loads, and, where Chromium is installed, the seconds from navigation until the page is interactive,
 until its script has drawn the table, and how much CPU its main thread took for all of it (median of
-several loads from a file). Writes `results/bench/leaderboard.json`. On a machine that does other work
-only the CPU seconds mean something.
+several loads from a file). Writes `results/bench/leaderboard.json`. On a machine that does other
+work only the CPU seconds mean something.
 """
 
 import argparse
