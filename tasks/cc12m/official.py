@@ -8,12 +8,14 @@ from typing import ClassVar
 from pydantic import Field
 
 from unimm_eval import data
-from unimm_eval.api import Picture, Sample, TaskConfig, UserError, make_samples, stable_hash
+from unimm_eval.api import Picture, Sample, TaskConfig, make_samples, stable_hash
 from unimm_eval.tasks.cc12m.flow import FlowConfig, FlowLossTask
-from unimm_eval.tasks.cc12m.folder import CAPTIONS, Captioned, first, scan_folder
-from unimm_eval.tasks.cc12m.shards import ShardPicture, read_shards
-
-SHARD = ".tar"
+from unimm_eval.tasks.cc12m.pictures import (
+    CaptionedPicture,
+    identity_of,
+    inputs_of,
+    read_pictures,
+)
 
 
 class Cc12mConfig(FlowConfig):
@@ -34,47 +36,28 @@ class Cc12m(FlowLossTask):
         """Read everything once. Raises UserError naming what cannot be used."""
         _ = self._pictures
 
-    def _read(self) -> Sequence[Captioned | ShardPicture]:
-        if self.config.path is None:
-            files = data.files_of(self.card)
-            shards = [data.verify(file, self.data_dir, task="cc12m") for file in files]
-        else:
-            path = self.config.path.expanduser()
-            shards = sorted(path.glob(f"*{SHARD}")) if path.is_dir() else [path]
-            if path.suffix != SHARD and not (path.is_dir() and shards):
-                return scan_folder(path)
-        return read_shards(shards, pictures=self.config.pictures)
+    @cached_property
+    def _pictures(self) -> Sequence[CaptionedPicture]:
+        return read_pictures(
+            self.config.path,
+            setting="cc12m.path",
+            pictures=self.config.pictures,
+            files=data.files_of(self.card),
+            data_dir=self.data_dir,
+            task=self.card.name,
+        )
 
     @cached_property
-    def _pictures(self) -> Sequence[Captioned | ShardPicture]:
-        found = self._read()
-        faults = [picture.fault for picture in found if picture.fault]
-        if len(faults) == len(found):
-            raise UserError(
-                f"the task `cc12m` finds no picture that can be used in {self.config.path}\n  "
-                + "\n  ".join(first(faults)),
-                fix=CAPTIONS,
-            )
-        return found
-
-    @cached_property
-    def _by_name(self) -> Mapping[str, Captioned | ShardPicture]:
+    def _by_name(self) -> Mapping[str, CaptionedPicture]:
         return {row.name: row for row in self._pictures}
 
     def data_identity(self) -> str:
-        return stable_hash([[row.sha256, row.caption or row.fault] for row in self._pictures])
+        return stable_hash(identity_of(self._pictures))
 
     def samples(self) -> Iterator[Sample]:
         """One a picture, which is its own cluster; one repeat a time."""
         return make_samples(
-            (
-                (
-                    {"picture": row.name, "sha256": row.sha256, "caption": row.caption}
-                    | ({"fault": row.fault} if row.fault else {}),
-                    row.sha256 or row.name,
-                )
-                for row in self._pictures
-            ),
+            ((inputs_of(row), row.sha256 or row.name) for row in self._pictures),
             repeats=self.config.times,
         )
 

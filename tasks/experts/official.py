@@ -11,9 +11,13 @@ from pydantic import Field
 from unimm_eval import data
 from unimm_eval.api import Picture, Sample, TaskConfig, UserError, make_samples, stable_hash
 from unimm_eval.data import DataFile
-from unimm_eval.tasks.cc12m.folder import CAPTIONS, Captioned, first, scan_folder
-from unimm_eval.tasks.cc12m.official import SHARD
-from unimm_eval.tasks.cc12m.shards import ShardPicture, read_shards
+from unimm_eval.tasks.cc12m.folder import first
+from unimm_eval.tasks.cc12m.pictures import (
+    CaptionedPicture,
+    identity_of,
+    inputs_of,
+    read_pictures,
+)
 from unimm_eval.tasks.dclm.shard import read_shard
 from unimm_eval.tasks.experts.task import ExpertsConfig, ExpertsTask
 from unimm_eval.tasks.text.corpus import read_corpus
@@ -113,49 +117,30 @@ class Experts(ExpertsText):
             )
 
     def data_identity(self) -> str:
-        pictures = [[row.sha256, row.caption or row.fault] for row in self._pictures]
-        return stable_hash([super().data_identity(), pictures])
+        return stable_hash([super().data_identity(), identity_of(self._pictures)])
 
     def samples(self) -> Iterator[Sample]:
         """Documents and pictures in turn, so that any limit has some of both."""
-        pictures = (
-            (
-                {"picture": row.name, "sha256": row.sha256, "caption": row.caption}
-                | ({"fault": row.fault} if row.fault else {}),
-                f"picture {row.sha256 or row.name}",
-            )
-            for row in self._pictures
-        )
+        pictures = ((inputs_of(row), f"picture {row.sha256 or row.name}") for row in self._pictures)
         return make_samples(in_turns(self._document_rows(), pictures))
 
     def picture_of(self, sample: Sample) -> Picture:
         return self._by_name[sample.inputs["picture"]].picture()
 
     @cached_property
-    def _pictures(self) -> Sequence[Captioned | ShardPicture]:
+    def _pictures(self) -> Sequence[CaptionedPicture]:
         count = self.config.pictures
-        if self.config.pictures_path is None:
-            file = _file(self.card.name, data.files_of(self.card), "cc12m")
-            shards = [data.verify(file, self.data_dir, task=self.card.name)]
-        else:
-            path = self.config.pictures_path.expanduser()
-            shards = sorted(path.glob(f"*{SHARD}")) if path.is_dir() else [path]
-            if path.suffix != SHARD and not (path.is_dir() and shards):
-                return self._usable(scan_folder(path, setting="experts.pictures_path")[:count])
-        return self._usable(read_shards(shards, pictures=count))
-
-    def _usable(self, found: Sequence[Captioned | ShardPicture]) -> Sequence[Any]:
-        faults = [picture.fault for picture in found if picture.fault]
-        if len(faults) == len(found):
-            raise UserError(
-                "the task `experts` finds no picture that can be used\n  "
-                + "\n  ".join(first(faults)),
-                fix=CAPTIONS,
-            )
-        return found
+        return read_pictures(
+            self.config.pictures_path,
+            setting="experts.pictures_path",
+            pictures=count,
+            files=[_file(self.card.name, data.files_of(self.card), "cc12m")],
+            data_dir=self.data_dir,
+            task=self.card.name,
+        )[:count]
 
     @cached_property
-    def _by_name(self) -> Mapping[str, Captioned | ShardPicture]:
+    def _by_name(self) -> Mapping[str, CaptionedPicture]:
         return {row.name: row for row in self._pictures}
 
 

@@ -156,7 +156,8 @@ def protocol_differences(a: LoadedRun, b: LoadedRun, task: str) -> tuple[str, ..
     if first["protocol_hash"] == second["protocol_hash"]:
         return ()
     if not ("card" in first and "card" in second):
-        first.pop("card", None), second.pop("card", None)
+        for protocol in (first, second):
+            protocol.pop("card", None)
     found = list(differences(first, second))
     pinned = [row for row in found if row[0].split(".")[0] in ("card", "set", "judge", "unit")]
     data = [row for row in found if row[0] == "samples_hash"]
