@@ -5,6 +5,7 @@ is part of the recipe's identity. Once a state is saved the parent is not needed
 """
 
 import shutil
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import torch
 from unimm_eval.api import UserError
 from unimm_eval.model.checkpoint import CheckpointFiles, load_checkpoint, read_checkpoint
 from unimm_eval.model.encoders import encoder_identity
+from unimm_eval.model.sequence import Batch
 from unimm_eval.model.unified import UnifiedModel
+from unimm_eval.train.condense import condense, condensed
 from unimm_eval.train.recipe import Recipe
 
 _DEMO = Path(__file__).parents[1] / "model" / "demo"
@@ -33,14 +36,18 @@ def copy_tokenizer(recipe: Recipe, path: Path) -> None:
     shutil.copyfile(_files(recipe).folder / "tokenizer.json", path)
 
 
-def load_weights(recipe: Recipe, model: UnifiedModel) -> None:
-    """Overwrite the fp32 weights of `model` with the parent's. Raises UserError."""
+def load_weights(recipe: Recipe, model: UnifiedModel, first_batch: Callable[[], Batch]) -> None:
+    """Overwrite the fp32 weights of `model` with the parent's, whose experts are made one layer
+    where the recipe's model has none (`condense`, on the first batch). Raises UserError."""
     folder = _files(recipe).folder
     try:
         parent = load_checkpoint(folder, device=torch.device("cpu"), dtype=torch.float32)
     except ValueError as error:
         raise UserError(f"parent: {error}") from error
-    model.load_state_dict(parent.model.state_dict())
+    if model.config == parent.model.config:
+        model.load_state_dict(parent.model.state_dict())
+    else:
+        condense(parent.model, model, first_batch())
 
 
 def _files(recipe: Recipe) -> CheckpointFiles:
@@ -58,6 +65,8 @@ def _files(recipe: Recipe) -> CheckpointFiles:
             fix="Bring that checkpoint back, or train in another --output folder.",
         )
     wanted, found = recipe.model_config_(), files.config
+    if found.feed_forward == "moe" and wanted.feed_forward != "moe":
+        found = condensed(found, wanted.feed_forward)
     if differing := [
         f"{name} (recipe {getattr(wanted, name)}, parent {getattr(found, name)})"
         for name in (field.name for field in fields(wanted))

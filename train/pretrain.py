@@ -77,7 +77,7 @@ class Pretraining:
         state = load_state(folder, identity=recipe.identity)
         self.model = UnifiedModel(config).initialise(seed=recipe.seed)
         if state is None and recipe.parent is not None:
-            load_weights(recipe, self.model)
+            load_weights(recipe, self.model, lambda: self._steps()[0])
         self.optimizer = MasterWeights(self.model, recipe.optimizer)
         self.weights = loss_weights(recipe)
         self.model.cast(getattr(torch, recipe.dtype))
@@ -151,9 +151,12 @@ class Pretraining:
         entries = read_log(self.folder)
         return sum(entry["tokens"] for entry in entries if entry["step"] <= self.step)
 
+    def _steps(self) -> _Steps:
+        return _Steps(WorldMixture(self.recipe, self.tokenizer), self.ranks)
+
     def _batches(self, stop_at: int) -> Iterator[Batch]:
         loader: DataLoader[Batch] = DataLoader(
-            _Steps(WorldMixture(self.recipe, self.tokenizer), self.ranks),
+            self._steps(),
             batch_size=None,
             sampler=range(self.step, stop_at),
             num_workers=self.workers,
