@@ -24,6 +24,7 @@ from unimm_eval.model.encoders import (
     encoder_from_json,
     encoder_identity,
 )
+from unimm_eval.train.data.schema import SourceSpec
 from unimm_eval.world import FAMILIES, TAGS
 
 _EXAMPLE = "See train/recipes/demo.yaml."
@@ -45,7 +46,7 @@ class OptimizerRecipe(_Strict):
     max_grad_norm: float = Field(1.0, gt=0)
 
 
-Source = Literal[
+WORLD_SOURCES = (
     "text",
     "text_to_image",
     "inventory_to_image",
@@ -54,7 +55,8 @@ Source = Literal[
     "noisy_inventory",
     "elements",
     "chat",
-]
+)
+"""What a mixture may draw from the embedded world, without end."""
 
 
 class LogitNormal(_Strict):
@@ -69,8 +71,8 @@ class Stage(_Strict):
     """What is mixed from a step on, until the next stage begins."""
 
     from_step: int = Field(ge=0, description="first step of the stage")
-    mixture: dict[Source, float] = Field(
-        description="share of each source in tokens; they sum to 1"
+    mixture: dict[str, float] = Field(
+        description="share of each source in tokens, of the world or declared; they sum to 1"
     )
     answer_weight: float = Field(
         1.0, gt=0, description="of an answer's token in the mean over text tokens"
@@ -91,7 +93,7 @@ class Stage(_Strict):
 
     @field_validator("mixture")
     @classmethod
-    def _shares(cls, mixture: dict[Source, float]) -> dict[Source, float]:
+    def _shares(cls, mixture: dict[str, float]) -> dict[str, float]:
         total = sum(mixture.values())
         if abs(total - 1) > 1e-6:
             raise ValueError(f"the shares sum to {total:g}, not 1")
@@ -127,6 +129,17 @@ class Centering(_Strict):
     )
 
 
+_NOT_IDENTITY = {
+    "name",
+    "steps",
+    "save_every",
+    "parent",
+    "max_bad_records",
+    "cache",
+    "latents",
+}
+"""Fields that decide no weight."""
+
 _DROPPED_AT_DEFAULT = ("context_noise", "clean_share")
 """Fields that enter a recipe's identity only where they are not the default."""
 
@@ -150,6 +163,18 @@ class Recipe(_Strict):
         None,
         description="a copy of LLaMA-3's: its file, folder, or ORG/NAME in the hub's cache; "
         "otherwise one is trained on the world, or comes with the parent",
+    )
+    sources: dict[str, SourceSpec] = Field(
+        default_factory=dict, description="data of the user, by the names that stages give them"
+    )
+    max_bad_records: float = Field(
+        0.01, ge=0, le=1, description="share of a source's records that may be left out as unusable"
+    )
+    cache: str | None = Field(
+        None, description="folder that what is measured of sources is kept in; else the run's"
+    )
+    latents: str | None = Field(
+        None, description="folder that `unimm-train encode` wrote; else pictures are encoded anew"
     )
     stages: tuple[Stage, ...] = Field(min_length=1, description="data, from step 0 on")
     text_weight: float = Field(1.0, ge=0, description="λ_LM of eq. 3")
@@ -184,6 +209,15 @@ class Recipe(_Strict):
         begins = [stage.from_step for stage in self.stages]
         if begins[0] != 0 or any(a >= b for a, b in pairwise(begins)):
             raise ValueError(f"stages: they begin at {begins}, not at 0 and ever later steps")
+        if taken := sorted(set(self.sources) & set(WORLD_SOURCES)):
+            raise ValueError(f"sources: {', '.join(taken)} is a source of the world; rename yours")
+        known = [*self.sources, *WORLD_SOURCES]
+        for number, stage in enumerate(self.stages):
+            if missing := sorted(set(stage.mixture) - set(known)):
+                raise ValueError(
+                    f"stages.{number}.mixture: no source {', '.join(missing)}; "
+                    f"there are {', '.join(known)}"
+                )
         config, encoder = self.model_config_(), self.encoder_()
         check_widths(encoder, config)
         if self.length > config.max_length:
@@ -234,20 +268,21 @@ class Recipe(_Strict):
         """Hash of everything that decided the weights after `step` steps.
 
         Stages that had not begun, the length of the run and when its rate decays are left out, so
-        that a run can be prolonged and what comes next can be changed. A parent and frozen weights
-        enter by their fingerprints, wherever they lie.
+        that a run can be prolonged and what comes next can be changed. A parent, frozen weights and
+        the sources that were drawn from enter by their fingerprints, wherever they lie.
         """
         assert self.parent is None or self.parent_fingerprint is not None
-        values = self.model_dump(
-            mode="json", exclude={"name", "steps", "save_every", "parent"}, exclude_none=True
-        )
+        values = self.model_dump(mode="json", exclude=_NOT_IDENTITY, exclude_none=True)
         for name in _DROPPED_AT_DEFAULT:
             if values[name] == type(self).model_fields[name].default:
                 del values[name]
         values["encoder"] = encoder_identity(values["encoder"])
         values["optimizer"].pop("decay_steps")
         values["stages"] = [stage for stage in values["stages"] if stage["from_step"] < step]
-        return stable_hash(values)
+        used = {name for stage in values["stages"] for name in stage["mixture"]}
+        sources = {name: self.sources[name].identity() for name in used & set(self.sources)}
+        values.pop("sources")
+        return stable_hash({**values, "sources": sources} if sources else values)
 
 
 def load_recipe(path: Path) -> Recipe:
