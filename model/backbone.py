@@ -15,6 +15,7 @@ from unimm_eval.model.attention import Attention, AttentionContext
 from unimm_eval.model.config import ModelConfig
 from unimm_eval.model.feedforward import MixtureOfExperts, Routing, build_feed_forward
 from unimm_eval.model.modality import Modalities, PerModality, apply, build
+from unimm_eval.model.shards import normal_
 
 
 def build_norm(config: ModelConfig) -> nn.Module:
@@ -37,12 +38,21 @@ class Block(nn.Module):
         x_BSD: Tensor,
         context: AttentionContext,
         modalities: Modalities,
-        routing: Routing | None,
-    ) -> Tensor:
+        with_routing: bool = False,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Tokens, and what the router chose and thought (see Routing) where that is asked for.
+
+        Returned rather than appended to a list, so that a block can be computed again in the
+        backward pass, or be compiled.
+        """
+        routing = Routing() if with_routing else None
         normed_BSD = apply(self.attention_norm, x_BSD, modalities)
         x_BSD = x_BSD + self.attention(normed_BSD, context, modalities, self.layer)
         normed_ND = apply(self.feed_forward_norm, x_BSD, modalities).flatten(0, 1)
-        return x_BSD + self.feed_forward(normed_ND, modalities, routing).view_as(x_BSD)
+        x_BSD = x_BSD + self.feed_forward(normed_ND, modalities, routing).view_as(x_BSD)
+        if routing is None or not routing.choices:
+            return x_BSD, None, None
+        return x_BSD, routing.choices[0], routing.probabilities[0]
 
 
 class Backbone(nn.Module):
@@ -65,7 +75,10 @@ class Backbone(nn.Module):
         modality_N = modality_BS.flatten()
         modalities = Modalities.apart(modality_N) if self.apart else Modalities(of_N=modality_N)
         for block in self.blocks:
-            x_BSD = block(x_BSD, context, modalities, routing)
+            x_BSD, choice_NK, p_NE = block(x_BSD, context, modalities, routing is not None)
+            if routing is not None and choice_NK is not None:
+                routing.choices.append(choice_NK)
+                routing.probabilities.append(p_NE)
         return apply(self.norm, x_BSD, modalities)
 
 
@@ -76,11 +89,11 @@ def initialise(module: nn.Module, *, num_layers: int, generator: torch.Generator
     for name, child in module.named_modules():
         if isinstance(child, nn.Linear | nn.Embedding):
             std = residual if {"output", "down"} & set(name.split(".")) else 0.02
-            nn.init.normal_(child.weight, std=std, generator=generator)
+            normal_(child.weight, std=std, generator=generator)
             if isinstance(child, nn.Linear) and child.bias is not None:
                 nn.init.zeros_(child.bias)
         elif isinstance(child, MixtureOfExperts):
-            nn.init.normal_(child.gate_up_EDF, std=0.02, generator=generator)
-            nn.init.normal_(child.down_EFD, std=residual, generator=generator)
+            normal_(child.gate_up_EDF, std=0.02, generator=generator)
+            normal_(child.down_EFD, std=residual, generator=generator)
         elif isinstance(child, nn.RMSNorm):
             nn.init.ones_(child.weight)

@@ -6,7 +6,7 @@ channels, V vocabulary; J pictures of U channels in a dual encoder's understandi
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +21,24 @@ from unimm_eval.model.masks import AttentionBackend, check_backend
 from unimm_eval.model.sequence import IGNORED, Batch
 
 
-@dataclass(frozen=True, kw_only=True)
-class Losses:
+class Terms(NamedTuple):
+    """What the sums of a batch are made of, without gradient.
+
+    `target_M` where in the flattened rows the M states stand that predict a token, `nats_M` what
+    each costs and `weight_M` how often it counts; `picture_I` which pictures of the batch count,
+    `error_I` their mean squared errors; `load_LE` how many tokens chose each expert of each layer,
+    over all ranks (None without experts).
+    """
+
+    target_M: Tensor
+    nats_M: Tensor
+    weight_M: Tensor
+    picture_I: Tensor
+    error_I: Tensor
+    load_LE: Tensor | None
+
+
+class Losses(NamedTuple):
     """Sums and how many terms they have, so that shares of a batch can be added up.
 
     `text_sum` nats over `text_count` tokens, both weighted; `flow_sum` of each counted picture's
@@ -35,6 +51,7 @@ class Losses:
     flow_sum: Tensor
     flow_count: Tensor
     balance: Tensor
+    terms: Terms
 
 
 def sinusoid(x: Tensor, dim: int, *, max_period: float = 10_000.0) -> Tensor:
@@ -156,11 +173,12 @@ class UnifiedModel(nn.Module):
             training=torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters()),
         )
         x_BSD = self.embedding(batch.tokens_BS)
-        if len(z_ITC):
+        training = torch.is_grad_enabled()  # wants a gradient, if of zeros, on every rank
+        if len(z_ITC) or training:
             flat = x_BSD.flatten(0, 1)
             latents = self.embed_latents(z_ITC, batch.t_I).flatten(0, 1)
             x_BSD = flat.index_copy(0, batch.index_IT.flatten(), latents).view_as(x_BSD)
-        if len(batch.understood_JTU):
+        if len(batch.understood_JTU) or (training and self.config.understanding_channels):
             flat = x_BSD.flatten(0, 1)
             read = self.embed_understood(batch.understood_JTU).flatten(0, 1)
             x_BSD = flat.index_copy(0, batch.understood_index_JT.flatten(), read).view_as(x_BSD)
@@ -189,8 +207,7 @@ class UnifiedModel(nn.Module):
         """Cross-entropy over targets (eq. 1) and flow loss over pictures (eq. 2).
 
         x-pred builds prediction and target with the same clamp of 1 − t, so the error of z0 is
-        weighted by 1 / max(1 − t, 0.05)² (JiT). `total` sums over ranks, see
-        Routing.balance_loss.
+        weighted by 1 / max(1 − t, 0.05)² (JiT). `total` sums over ranks, see Routing.load.
         """
         t_I11 = batch.t_I[:, None, None]
         z_ITC = flow.noisy(batch.latents_ITC, batch.noise_ITC, t_I11)
@@ -202,7 +219,6 @@ class UnifiedModel(nn.Module):
         logits = self.text_head(flat_ND[index]).float()
         nats = F.cross_entropy(logits, target_N[index], reduction="none")
         weight = batch.weights_BS.flatten()[index]
-        text_sum = (nats * weight).sum()
 
         counted = batch.flow_I.nonzero().squeeze(1)
         out = self.latent_out(flat_ND[batch.index_IT[counted].flatten()])
@@ -212,14 +228,24 @@ class UnifiedModel(nn.Module):
         target = batch.latents_ITC[counted] - batch.noise_ITC[counted]
         if self.config.prediction == "x":
             target = flow.velocity_from_x(batch.latents_ITC[counted], z, t)
-        flow_sum = (velocity - target).square().mean((1, 2)).sum()
-        balance = flat_ND.new_zeros((), dtype=torch.float32)
+        error_I = (velocity - target).square().mean((1, 2))
+        balance, load_LE = flat_ND.new_zeros((), dtype=torch.float32), None
         if routing is not None:
-            balance = routing.balance_loss(batch.valid_BS.flatten(), total=total)
+            valid_N = batch.valid_BS.flatten()
+            load_LE = routing.load(valid_N, total=total)
+            balance = routing.balance_loss(valid_N, load_LE=load_LE)
         return Losses(
-            text_sum=text_sum,
+            text_sum=(nats * weight).sum(),
             text_count=weight.sum(),
-            flow_sum=flow_sum,
+            flow_sum=error_I.sum(),
             flow_count=torch.tensor(len(counted), device=flat_ND.device),
             balance=balance,
+            terms=Terms(
+                target_M=index,
+                nats_M=nats.detach(),
+                weight_M=weight,
+                picture_I=counted,
+                error_I=error_I.detach(),
+                load_LE=load_LE,
+            ),
         )

@@ -22,6 +22,7 @@ from unimm_eval.model.sequence import (
 )
 from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.train.recipe import Recipe, Stage
+from unimm_eval.train.sourced import Sourced
 from unimm_eval.world import (
     FAMILIES,
     INVENTORY_QUESTION,
@@ -73,7 +74,7 @@ class WorldMixture:
             length = {name: self._mean_length(source, stage) for name, source in draw.items()}
             weight = {name: share / length[name] for name, share in stage.mixture.items()}
             cumulative = np.cumsum(list(weight.values())) / sum(weight.values())
-            self._stages.append(([draw[name] for name in weight], cumulative))
+            self._stages.append((list(weight), [draw[name] for name in weight], cumulative))
         self._latents = _encoded
 
     def row(self, k: int) -> list[Document]:
@@ -81,7 +82,7 @@ class WorldMixture:
         rng = np.random.default_rng(np.random.SeedSequence([self.recipe.seed, 1, k]))
         number = self.recipe.stage(k // self.recipe.rows)
         stage = self.recipe.stages[number]
-        sources, cumulative = self._stages[number]
+        names, sources, cumulative = self._stages[number]
         documents: list[Document] = []
         left, tries = self.recipe.length, _TRIES
         while tries and left >= 8:
@@ -89,7 +90,7 @@ class WorldMixture:
             document = sources[source](rng, stage)
             length = document_length(document)
             if length <= left:
-                documents.append(document)
+                documents.append(Sourced(document, source=names[source]))
                 left -= length
             else:
                 tries -= 1
