@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveInt,
     ValidationError,
     field_validator,
     model_validator,
@@ -35,15 +36,25 @@ class _Strict(BaseModel):
 
 
 class OptimizerRecipe(_Strict):
-    """AdamW and its schedule: linear warm-up, constant, then linear decay to a floor."""
+    """AdamW and its schedule: linear warm-up, then `linear` (constant, and linear decay to a floor
+    over the last `decay_steps`) or `cosine` (from the peak to the floor, over all other steps)."""
 
     learning_rate: float = Field(gt=0, description="peak")
+    schedule: Literal["linear", "cosine"] = Field("linear", description="form of the decay")
     betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's moment decay rates")
     weight_decay: float = Field(0.1, ge=0, description="on matrices only")
     warmup_steps: int = Field(ge=0)
-    decay_steps: int = Field(ge=0, description="last steps, over which the rate falls")
+    decay_steps: int = Field(
+        0, ge=0, description="last steps, over which the rate falls; of schedule: linear"
+    )
     final_fraction: float = Field(0.05, ge=0, le=1, description="of the peak, at the end")
     max_grad_norm: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _one_decay(self) -> "OptimizerRecipe":
+        if self.schedule == "cosine" and self.decay_steps:
+            raise ValueError("decay_steps means nothing with schedule: cosine; leave one")
+        return self
 
 
 WORLD_SOURCES = (
@@ -137,6 +148,7 @@ _NOT_IDENTITY = {
     "max_bad_records",
     "cache",
     "latents",
+    "skip_steps",  # those that were skipped so far are added
 }
 """Fields that decide no weight."""
 
@@ -202,6 +214,12 @@ class Recipe(_Strict):
         None, description="of the parent; filled in in a run's copy of its recipe"
     )
     optimizer: OptimizerRecipe
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="decay of the weights' moving average, such as 0.9999"
+    )
+    skip_steps: tuple[PositiveInt, ...] = Field(
+        (), description="steps, as the log counts them, whose batches are not trained on"
+    )
     save_every: int = Field(500, gt=0, description="steps between saved states")
 
     @model_validator(mode="after")
@@ -278,7 +296,13 @@ class Recipe(_Strict):
                 del values[name]
         values["encoder"] = encoder_identity(values["encoder"])
         values["optimizer"].pop("decay_steps")
+        if self.optimizer.schedule == "linear":
+            values["optimizer"].pop("schedule")
+        else:  # the length of the run decides the rate of every step
+            values["optimizer"]["steps"] = self.steps
         values["stages"] = [stage for stage in values["stages"] if stage["from_step"] < step]
+        if skipped := sorted(skipped for skipped in self.skip_steps if skipped <= step):
+            values["skip_steps"] = skipped
         used = {name for stage in values["stages"] for name in stage["mixture"]}
         sources = {name: self.sources[name].identity() for name in used & set(self.sources)}
         values.pop("sources")
