@@ -29,9 +29,7 @@ def moved(pose: np.ndarray, motion: np.ndarray, *, spacing: float) -> np.ndarray
     return np.array((*(pose[:2] + ahead), wrapped(pose[2] + turn)))
 
 
-def local_actions(
-    positions: np.ndarray, yaw: np.ndarray, i: int, spacing: float
-) -> np.ndarray:
+def local_actions(positions: np.ndarray, yaw: np.ndarray, i: int, spacing: float) -> np.ndarray:
     """Where poses i+1, i+2, … stand, seen from pose i: motions [T - 1 - i, 3] in waypoint units.
 
     `positions` [T, 2] are metres, `yaw` [T] radians, `spacing` metres a waypoint. These are NWM's

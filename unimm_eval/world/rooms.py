@@ -2,11 +2,11 @@
 
 A room is a rectangle of four walls, each with a colour and a pattern, and of round pillars from the
 floor to the ceiling, which stand by the walls. Lengths are metres; a waypoint is a quarter of one,
-as RECON's, so a room is 20 to 30 waypoints across. The room spans (0, 0) to (width, depth); yaw is
+as RECON's, so a room is 28 to 40 waypoints across. The room spans (0, 0) to (width, depth); yaw is
 counter-clockwise from the x axis.
 
-The camera is a pinhole with a view of 90 degrees, two waypoints above the floor: a step of one
-waypoint doubles what is seen of the nearest tile, so it shows in a picture of 32 x 32 pixels.
+The camera is a pinhole with a view of 90 degrees, two waypoints above the floor, which it sees from
+two waypoints away: a step of half a waypoint shows even in a picture of 32 x 32 pixels.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ PATTERNS = ("plain", "stripes", "bands", "checks")
 SIDES = ("south", "east", "north", "west")
 """Of the walls, in order: y = 0, x = width, y = depth, x = 0."""
 
-_SHORTEST, _LONGEST = 5.0, 7.5
+_SHORTEST, _LONGEST = 7.0, 10.0
 _THIN, _THICK = 0.22, 0.36
 _FROM_WALL, _OFF_WALL, _APART = 0.5, 1.3, 1.4
 _DARK = 0.55  # of the second shade of a pattern
@@ -83,9 +83,9 @@ class Room:
 
 
 def sample_room(rng: np.random.Generator) -> Room:
-    """A room with one to three pillars by the walls, none near another."""
+    """A room with two to four pillars by the walls, none near another."""
     width, depth = (_between(rng, _SHORTEST, _LONGEST) for _ in range(2))
-    count = 1 + int(rng.random() * 3)
+    count = 2 + int(rng.random() * 3)
     colors = pick_some(rng, COLOR_NAMES, len(SIDES) + count)
     walls = tuple((color, pick(rng, PATTERNS)) for color in colors[: len(SIDES)])
     pillars: list[Pillar] = []

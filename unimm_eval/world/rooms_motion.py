@@ -17,7 +17,7 @@ from unimm_eval.world.rooms import WAYPOINT, Room, clearance
 MARGIN = 0.45
 """Metres that the robot keeps from walls and pillars."""
 
-_FASTEST = 2.0  # waypoints a step; the slowest wish is none
+_FASTEST = 1.9  # waypoints a step; the slowest wish is none
 _TURN_STD = 0.04  # radians a step that are wished for
 _NEW_WISH = 0.1  # a step
 _INERTIA = 0.6  # of what it did the step before
