@@ -22,11 +22,14 @@ TITLES: Mapping[Kind, str] = {
     "reported": "Reported",
 }
 MAX_DECIMALS = 4
+CHILD_MARK = "†"
+"""Behind a number of a finetuned child, whose name stands with the model's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """A number as it was recorded; `interval` is its 95% interval."""
+    """A number as it was recorded; `interval` is its 95% interval. `by_child`: a finetuned child
+    answered for the model."""
 
     value: float
     stderr: float | None = None
@@ -35,6 +38,7 @@ class Number:
     unscored: int = 0
     chance: float | None = None
     source: str = ""
+    by_child: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

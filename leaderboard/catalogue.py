@@ -116,6 +116,7 @@ def _measured(models: Sequence[ModelEntry], *, mini: bool) -> dict[ColumnName, d
                     unscored=result.unscored,
                     chance=result.chance,
                     source=entry.name,
+                    by_child=bool(result.answered_by),
                 )
     return numbers
 

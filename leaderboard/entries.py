@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unimm_eval.api import RunRecord, stable_hash
-from unimm_eval.leaderboard.board import Row
+from unimm_eval.leaderboard.board import CHILD_MARK, Row
 from unimm_eval.report.plain import one_line
 
 NAME_LIMIT = 80
@@ -54,7 +54,7 @@ def model_entries(entries: Iterable[Entry]) -> list[ModelEntry]:
     for entry in entries:
         key = (entry.record.model.fingerprint, entry.record.run.seed)
         mine = bundles.setdefault(key, [])
-        fitting = next((bundle for bundle in mine if not _overlap(bundle, entry)), None)
+        fitting = next((bundle for bundle in mine if _fits(bundle, entry)), None)
         if fitting is None:
             mine.append([entry])
         else:
@@ -96,9 +96,16 @@ def compact(value: float | None) -> str:
     return f"{value:.0f}" if value < 1e3 else f"{value:.2g}".replace("e+", "e")
 
 
-def _overlap(bundle: Sequence[Entry], entry: Entry) -> bool:
+def _fits(bundle: Sequence[Entry], entry: Entry) -> bool:
+    """Whether a row can hold an entry as well: it has other numbers, and no other child of the
+    model answered in it."""
     measured = {row.task for other in bundle for row in other.record.results}
-    return any(row.task in measured for row in entry.record.results)
+    children = {
+        child.fingerprint
+        for each in (*bundle, entry)
+        if (child := each.record.vqa_model) is not None
+    }
+    return len(children) <= 1 and not any(row.task in measured for row in entry.record.results)
 
 
 def _row(bundle: Sequence[Entry], place: int) -> Row:
@@ -109,12 +116,21 @@ def _row(bundle: Sequence[Entry], place: int) -> Row:
     return Row(
         id=slug(model.name, identity=identity),
         name=safe(model.name),
+        note=next((_child_note(each.record) for each in bundle if each.record.vqa_model), ""),
         kind=_kind(model.spec),
         tags=_tags(facts),
         active=model_size(facts, "active_parameters"),
         total=model_size(facts, "parameters"),
         flops=training_flops(facts),
     )
+
+
+def _child_note(record: RunRecord) -> str:
+    """The footnote of a row in which a finetuned child answered for the model."""
+    child = record.vqa_model
+    assert child is not None
+    because = f": {safe(child.because, 120)}" if child.because else ""
+    return f"{CHILD_MARK} by its finetuned child {safe(child.name)}{because}"
 
 
 def _told_apart(rows: Sequence[ModelEntry]) -> list[ModelEntry]:
@@ -126,6 +142,7 @@ def _told_apart(rows: Sequence[ModelEntry]) -> list[ModelEntry]:
         if names.count(row.name) > 1:
             record = entry.entries[0].record
             note = f"seed {record.run.seed}, {safe(record.run.name, 40)}"
+            note = f"{note}; {row.note}" if row.note else note
             row = Row(**{**vars(row), "note": note})
         found.append(ModelEntry(row=row, entries=entry.entries))
     return found

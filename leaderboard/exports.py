@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
-from unimm_eval.leaderboard.board import Board, Cell, Column, Row, fixed
+from unimm_eval.leaderboard.board import CHILD_MARK, Board, Cell, Column, Row, fixed
 from unimm_eval.leaderboard.catalogue import Catalogue
 from unimm_eval.leaderboard.entries import ModelEntry, compact, safe, slug
 from unimm_eval.leaderboard.escape import bibtex, csv_text, markdown, tex
@@ -37,7 +37,7 @@ def long_csv(catalogue: Catalogue) -> str:
         (
             *("board", "model", "row", "task", "metric", "value", "stderr", "low", "high", "n"),
             *("unscored", "chance", "direction", "unit", "protocol", "rank_low", "rank_high"),
-            "source",
+            *("source", "by_child"),
         )
     ]
     rows += [
@@ -151,7 +151,7 @@ def _long_row(board: Board, column: Column, row: Row, cell: Cell) -> Sequence[ob
     return (
         *(board.kind, row.name, row.id, name.task, name.metric, number.value, number.stderr),
         *(low, high, number.n, number.unscored, number.chance, name.direction, name.unit),
-        *(name.protocol, rank_low, rank_high, number.source),
+        *(name.protocol, rank_low, rank_high, number.source, int(number.by_child)),
     )
 
 
@@ -187,4 +187,6 @@ def _with_error(column: Column, row: Row) -> str:
     if cell is None:
         return ""
     value = fixed(cell.shown, column.decimals)
-    return value if cell.error is None else f"{value} ± {fixed(cell.error, column.decimals)}"
+    mark = f" {CHILD_MARK}" if cell.number.by_child else ""
+    error = "" if cell.error is None else f" ± {fixed(cell.error, column.decimals)}"
+    return f"{value}{error}{mark}"

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from unimm_eval.api import stable_hash
-from unimm_eval.leaderboard.board import Board, Column, Number, Row, fixed
+from unimm_eval.leaderboard.board import CHILD_MARK, Board, Column, Number, Row, fixed
 from unimm_eval.leaderboard.catalogue import Catalogue
 from unimm_eval.leaderboard.entries import ModelEntry, compact, safe, slug
 from unimm_eval.leaderboard.tables import (
@@ -182,7 +182,8 @@ def _model_number(board: Board, column: Column, row: Row) -> dict[str, Any]:
         "arrow": "↓" if column.name.direction == "lower" else "↑",
         "headline": column.name.headline,
         "value": shown.value
-        + ("" if cell.error is None else f" ± {fixed(cell.error, column.decimals)}"),
+        + ("" if cell.error is None else f" ± {fixed(cell.error, column.decimals)}")
+        + (f" {CHILD_MARK}" if number.by_child else ""),
         "chart": interval_chart(column, number),
         "interval": ""
         if number.interval is None
@@ -266,6 +267,10 @@ def _model_facts(row: Row, model: ModelEntry | None) -> list[tuple[str, str]]:
         info = model.entries[0].record.model
         facts.append(("spec", safe(info.spec, 120)))
         facts.append(("fingerprint", safe(info.fingerprint)[:16]))
+        children = (entry.record.vqa_model for entry in model.entries)
+        if (child := next(filter(None, children), None)) is not None:
+            facts.append((f"{CHILD_MARK} child", safe(child.name)))
+            facts.append((f"{CHILD_MARK} fingerprint", safe(child.fingerprint)[:16]))
     return facts
 
 

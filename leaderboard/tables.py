@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unimm_eval.leaderboard.board import Board, Cell, Column, Row, fixed
+from unimm_eval.leaderboard.board import CHILD_MARK, Board, Cell, Column, Row, fixed
 from unimm_eval.leaderboard.catalogue import AREA_ORDER
 from unimm_eval.leaderboard.entries import compact
 from unimm_eval.report.plain import one_line
@@ -26,7 +26,8 @@ class Drawn:
 
 
 def drawn(column: Column, row: Row) -> Drawn | None:
-    """The cell of a row. `small` has its error and, where it is an interval, its rank."""
+    """The cell of a row. `small` has its error, its rank where that is an interval, and the mark of
+    a child's number."""
     cell = column.cells.get(row.id)
     if cell is None:
         return None
@@ -39,6 +40,8 @@ def drawn(column: Column, row: Row) -> Drawn | None:
             if cell.rank[0] == cell.rank[1]
             else f"#{cell.rank[0]}–{cell.rank[1]}"
         )
+    if cell.number.by_child:
+        small.append(CHILD_MARK)
     return Drawn(
         value=fixed(cell.shown, column.decimals),
         small=" ".join(small),
@@ -111,6 +114,9 @@ def board_data(
                         for place, cell in enumerate(cells)
                         if cell and cell.number.unscored
                     },
+                    "marked": [
+                        place for place, cell in enumerate(cells) if cell and cell.number.by_child
+                    ],
                 }
             )
     return {

@@ -118,6 +118,7 @@ function drawCell(board, column, index) {
   const error = column.errors?.[index] ?? null;
   if (error !== null) small.push(`±${error.toFixed(column.decimals)}`);
   if (low && column.total > 1) small.push(low === high ? `#${low}` : `#${low}–${high}`);
+  if (column.marked.includes(index)) small.push("†"); // of a finetuned child, which the row's note names
   const td = el("td", { class: kinds.join(" ") }, el("b", {}, shownNumber(value, column.decimals)));
   if (small.length) td.append(el("small", {}, small.join(" ")));
   return td;

@@ -51,6 +51,7 @@ class LmmsTask(JudgedTask):
     answers are unscored."""
 
     Config: ClassVar[type[TaskConfig]] = LmmsConfig
+    about_pictures: ClassVar[bool] = True
     config: LmmsConfig
     judge_is_optional: ClassVar[bool] = True
     unpinned: ClassVar[frozenset[str]] = JudgedTask.unpinned | {"path", "revision"}

@@ -44,6 +44,7 @@ class Vqa16Mini(Task):
     """Mean over sixteen families of questions on the embedded world."""
 
     Config: ClassVar[type[TaskConfig]] = Vqa16MiniConfig
+    about_pictures: ClassVar[bool] = True
     config: Vqa16MiniConfig
 
     def samples(self) -> Iterator[Sample]:

@@ -57,6 +57,7 @@ class Cambrian(Task):
     """One of the sixteen. Its card says which: reader, grader, what is scored as one, the data."""
 
     Config: ClassVar[type[TaskConfig]] = CambrianConfig
+    about_pictures: ClassVar[bool] = True
     config: CambrianConfig
     unpinned: ClassVar[frozenset[str]] = frozenset({"limit", "path", "revision"})
 

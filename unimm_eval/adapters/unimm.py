@@ -17,6 +17,7 @@ from unimm_eval.api import (
     FlowLoss,
     ImageRequest,
     Picture,
+    Lineage,
     Request,
     SampleError,
     TextScore,
@@ -94,6 +95,11 @@ class UnimmCheckpoint:
 
         folder = _folder(spec)
         if dtype == "auto":
+    @classmethod
+    def lineage(cls, spec: str) -> Lineage:
+        files = _read(_folder(spec))
+        return Lineage.of_training(files.fingerprint, files.training)
+
             dtype = "float32" if device == "cpu" else "bfloat16"
         keep_freed_memory()
         try:

@@ -23,6 +23,7 @@ from unimm_eval.api.capabilities import (
     ImageRequest,
     Model,
     PredictsFrames,
+    Lineage,
     Request,
     RoutingCounts,
     ScoresText,
@@ -30,6 +31,7 @@ from unimm_eval.api.capabilities import (
     TextScore,
     Turn,
     capabilities_of,
+    TellsLineage,
 )
 from unimm_eval.api.errors import (
     EXIT_DEFECT,
@@ -51,6 +53,7 @@ from unimm_eval.api.record import (
     ModelInfo,
     Result,
     RunInfo,
+    ChildInfo,
     RunRecord,
     ScoresFile,
 )
@@ -106,6 +109,7 @@ __all__ = [
     "CountsTokens",
     "DefectError",
     "DenoiseRequest",
+    "ChildInfo",
     "DenoisesImages",
     "DocumentRequest",
     "Exhibit",
@@ -127,6 +131,7 @@ __all__ = [
     "Model",
     "ModelInfo",
     "Output",
+    "Lineage",
     "Picture",
     "PictureError",
     "PredictsFrames",
@@ -152,6 +157,7 @@ __all__ = [
     "canonical_json",
     "capabilities_of",
     "content_hash",
+    "TellsLineage",
     "decode_picture",
     "encode_png",
     "explain",

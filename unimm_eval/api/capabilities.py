@@ -297,5 +297,31 @@ def capabilities_of(model: object) -> frozenset[str]:
             callable(getattr(model, method, None))
             for method in vars(protocol)
             if not method.startswith("_")
+@dataclass(frozen=True, kw_only=True)
+class Lineage:
+    """A model's fingerprint, and those of the models it was finetuned from, nearest first."""
+
+    fingerprint: str
+    parents: tuple[str, ...] = ()
+
+    @classmethod
+    def of_training(cls, fingerprint: str, training: object) -> "Lineage":
+        """From a `training.json`: its `parent`, and that one's own as `ancestors`."""
+        facts = training if isinstance(training, Mapping) else {}
+        ancestors = facts.get("ancestors")
+        named = [facts.get("parent"), *(ancestors if isinstance(ancestors, list) else ())]
+        parents = tuple(name for name in named if isinstance(name, str))
+        return cls(fingerprint=fingerprint, parents=parents)
+
+
+@runtime_checkable
+class TellsLineage(Protocol):
+    """What an adapter may have besides: it says where a model comes from, loading none."""
+
+    @classmethod
+    def lineage(cls, spec: str) -> Lineage:
+        """Raises UserError."""
+
+
         )
     )

@@ -39,6 +39,17 @@ class ModelInfo(_Strict):
     facts: Mapping[str, Any] = Field(default_factory=dict, description="parameters, encoder, …")
 
 
+class ChildInfo(ModelInfo):
+    """A finetuned child of the model, which answered the questions about pictures."""
+
+    parents: tuple[str, ...] = Field(
+        description="fingerprints of what it was finetuned from, nearest first"
+    )
+    because: str = Field(
+        "", description="why it counts as the model's child, where its parents do not tell"
+    )
+
+
 class RunInfo(_Strict):
     """What was asked of them."""
 
@@ -78,6 +89,11 @@ class Result(_Strict):
     limited: bool = Field(False, description="--limit was used")
     protocol_hash: str = Field(description="numbers with different hashes are not comparable")
     facts: Mapping[str, Any] = Field(default_factory=dict, description="details of the metric")
+    answered_by: str = Field(
+        "",
+        exclude_if=lambda value: not value,
+        description="fingerprint of the child that answered; absent where it was the model",
+    )
 
 
 class RunRecord(_Strict):
@@ -88,6 +104,11 @@ class RunRecord(_Strict):
         "", description="SHA-256 of everything but `volatile`; filled in when a record is made"
     )
     model: ModelInfo
+    vqa_model: ChildInfo | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="the child that answered for the model; absent where there is none",
+    )
     run: RunInfo
     results: tuple[Result, ...]
     scores: Mapping[str, ScoresFile] = Field(
@@ -102,6 +123,9 @@ class RunRecord(_Strict):
         rows = [(row.task, row.metric) for row in self.results]
         if twice := sorted({"/".join(row) for row, count in Counter(rows).items() if count > 1}):
             raise ValueError(f"{', '.join(twice)} stands in it twice")
+        child = {self.vqa_model.fingerprint} if self.vqa_model else set()
+        if strange := {row.answered_by for row in self.results} - child - {""}:
+            raise ValueError(f"answered_by names {strange.pop()}, which is no model of the run")
         content = self.model_dump(mode="json", exclude={"digest", "volatile"})
         text = canonical_json(content).encode("utf-8", "surrogatepass")
         digest = hashlib.sha256(text).hexdigest()

@@ -138,6 +138,10 @@ class Task(ABC):
     unpinned: ClassVar[frozenset[str]] = frozenset({"limit"})
     """Settings that change no number's meaning (where files lie): not in the protocol hash."""
 
+    about_pictures: ClassVar[bool] = False
+    """Whether it asks questions about pictures, to be answered in text: of a model that was
+    finetuned for them, where there is one (`--vqa-model`)."""
+
     def __init__(self, card: Card, config: TaskConfig, *, data_dir: Path) -> None:
         self.card = card
         self.config = config

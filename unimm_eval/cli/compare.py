@@ -62,6 +62,9 @@ def _show(comparison: Comparison) -> None:
     for name, run in (("A", comparison.a), ("B", comparison.b)):
         model = one_line(run.model, limit=SAID_LIMIT)
         text = f"{one_line(run.folder)}  {model}  {one_line(run.fingerprint[:16])}"
+        if run.vqa_model:
+            child = one_line(run.vqa_model, limit=SAID_LIMIT)
+            text += f", about pictures {child}  {one_line(run.vqa_fingerprint[:16])}"
         console.print(Text.assemble((f"{name}  ", "bold"), text), soft_wrap=True)
     for line in comparison.setup:
         console.print(Text(f"   {one_line(line)}", style="dim"), soft_wrap=True)

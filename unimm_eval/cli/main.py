@@ -62,6 +62,16 @@ def run(
         Path | None,
         typer.Option(show_default="$UNIMM_EVAL_DATA or cache", help="Folder of benchmark files."),
     ] = None,
+    vqa_model: Annotated[
+        str | None,
+        typer.Option(help="Finetuned child of the model, asked about pictures instead of it."),
+    ] = None,
+    vqa_because: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REASON", help="Why it counts as its child, where it does not say so itself."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool | None, typer.Option("--dry-run", help="Say what would be done, and stop.")
     ] = None,
@@ -78,6 +88,8 @@ def run(
         "output": output,
         "set": assignments or None,
         "data_dir": data_dir,
+        "vqa_model": vqa_model,
+        "vqa_because": vqa_because,
         "dry_run": dry_run,
     }
     given = {key: value for key, value in given.items() if value is not None}

@@ -28,6 +28,8 @@ class RunOptions(BaseModel):
         default_factory=dict, description="settings by task, or a list of TASK.KEY=VALUE"
     )
     data_dir: Path | None = Field(None, description="folder of benchmark files")
+    vqa_model: str | None = Field(None, description="finetuned child, asked about pictures")
+    vqa_because: str = Field("", description="why it counts as the model's child")
     dry_run: bool = Field(False, description="say what would be done, and stop")
 
     @field_validator("tasks", mode="before")

@@ -28,6 +28,8 @@ def run_command(given: Mapping[str, Any], *, config: Path | None) -> None:
         "output": options.output,
         "settings": options.set,
         "data_dir": options.data_dir,
+        "vqa_model": options.vqa_model,
+        "vqa_because": options.vqa_because,
     }
     if options.dry_run:
         _show_estimates(dry_run(model, options.tasks, **shared))
@@ -90,11 +92,19 @@ def _show_record(record: RunRecord) -> None:
     for name, what in (
         *(("judge", told) for told in _judges(record)),
         ("model", f"{record.model.name}  {record.model.fingerprint[:16]}"),
+        *(("child", told) for told in _child(record)),
         ("time", f"{record.volatile['seconds']:.0f} s"),
         ("folder", str(folder)),
         ("report", str(report)),
     ):
         console.print(Text.assemble((f"{name:<8}", "dim"), one_line(what)), soft_wrap=True)
+
+
+def _child(record: RunRecord) -> Iterator[str]:
+    """Who answered for the model, and which tasks."""
+    if (child := record.vqa_model) is not None:
+        tasks = dict.fromkeys(row.task for row in record.results if row.answered_by)
+        yield f"{child.name}  {child.fingerprint[:16]}  answered {', '.join(tasks)}"
 
 
 def _judges(record: RunRecord) -> Iterator[str]:
@@ -116,6 +126,9 @@ def _show_estimates(estimates: Sequence[TaskEstimate]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     table.add_column("Task")
+    asked = {entry.model for entry in estimates}
+    if len(asked) > 1:
+        table.add_column("Model")
     for title in ("Samples", "Outputs", "Batch size", "Model calls", "Judge calls"):
         table.add_column(title, justify="right")
     for entry in estimates:
@@ -126,7 +139,10 @@ def _show_estimates(estimates: Sequence[TaskEstimate]) -> None:
             entry.batches,
             entry.questions,
         )
-        table.add_row(Text(one_line(entry.task)), *(f"{number:,}" for number in numbers))
+        names = [entry.task, entry.model] if len(asked) > 1 else [entry.task]
+        table.add_row(
+            *(Text(one_line(name)) for name in names), *(f"{number:,}" for number in numbers)
+        )
     total = sum(entry.outputs for entry in estimates)
     console = console_for_tables()
     console.print(table)

@@ -87,11 +87,14 @@ class RefusedTask:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRun:
-    """Which run A or B is."""
+    """Which run A or B is. `vqa_model` and its fingerprint are those of the child that answered the
+    questions about pictures, empty where there is none."""
 
     folder: str
     model: str
     fingerprint: str
+    vqa_model: str = ""
+    vqa_fingerprint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +168,14 @@ def protocol_differences(a: LoadedRun, b: LoadedRun, task: str) -> tuple[str, ..
 
 
 def _which(run: LoadedRun) -> ComparedRun:
-    model = run.record.model
-    return ComparedRun(folder=str(run.folder), model=model.name, fingerprint=model.fingerprint)
+    model, child = run.record.model, run.record.vqa_model
+    return ComparedRun(
+        folder=str(run.folder),
+        model=model.name,
+        fingerprint=model.fingerprint,
+        vqa_model=child.name if child else "",
+        vqa_fingerprint=child.fingerprint if child else "",
+    )
 
 
 def setup_differences(a: LoadedRun, b: LoadedRun, tasks: Sequence[str]) -> tuple[str, ...]:
@@ -175,12 +184,21 @@ def setup_differences(a: LoadedRun, b: LoadedRun, tasks: Sequence[str]) -> tuple
 
     def kept(run: LoadedRun) -> dict[str, Any]:
         return {
-            key: {name: value[name] for name in tasks} if key in ("tasks", "batch_sizes") else value
+            key: {name: _but_for_the_model(value[name]) for name in tasks}
+            if key in ("tasks", "batch_sizes")
+            else value
             for key, value in run.identity.items()
-            if key != "model" and key in a.identity and key in b.identity
+            if key not in ("model", "vqa_model") and key in a.identity and key in b.identity
         }
 
     return tuple(map(_told, differences(kept(a), kept(b))))
+
+
+def _but_for_the_model(facts: Any) -> Any:
+    """What a run says of a task, without who answered it."""
+    if not isinstance(facts, Mapping):
+        return facts
+    return {key: value for key, value in facts.items() if key != "answered_by"}
 
 
 def _told(difference: tuple[str, str, str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from unimm_eval.api import (
     SCHEMA_VERSION,
+    ChildInfo,
     Context,
     IncompleteError,
     Model,
@@ -27,7 +28,7 @@ from unimm_eval.engine.execute import execute
 from unimm_eval.engine.groups import group_rows
 from unimm_eval.engine.machine import hardware, threads, versions
 from unimm_eval.engine.plan import BatchSize, PlannedTask
-from unimm_eval.engine.preflight import Options, Ready, prepare
+from unimm_eval.engine.preflight import Options, Ready, Subject, prepare
 from unimm_eval.engine.progress import Progress, Silent
 from unimm_eval.engine.registry import find_adapter, group_entries
 from unimm_eval.engine.run import RUNS, RunFolder, plan_hash, run_identity, run_name
@@ -46,6 +47,8 @@ def evaluate(
     output: str | Path | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     data_dir: str | Path | None = None,
+    vqa_model: str | Model | None = None,
+    vqa_because: str = "",
     progress: Progress | None = None,
 ) -> RunRecord:
     """Judge `model` on `tasks` and return the record that `results.json` of the run's folder holds.
@@ -53,6 +56,9 @@ def evaluate(
     `model` is a spec (`"demo"`, a checkpoint's folder, …) or an object that implements
     capabilities; `tasks` are names, comma lists, globs, groups (`mini`, `paper`) or Task objects.
     `limit` takes the first samples of each task. `settings` maps a task's name to its settings.
+    `vqa_model`, a finetuned child of `model`, is asked instead of it about pictures (tasks with
+    `about_pictures`), all else of `model`: one record, which names both (paper appendix E.6). A
+    child that does not name `model` among its parents is refused, unless `vqa_because` says why.
     The run is kept in `output`, by default `runs/<model>-<plan hash>`; the same call continues it
     after whatever stopped it, and gives the same numbers.
 
@@ -69,38 +75,37 @@ def evaluate(
         output=None if output is None else Path(output),
         settings=settings or {},
         data_dir=None if data_dir is None else Path(data_dir),
+        vqa_model=vqa_model,
+        vqa_because=vqa_because,
     )
     with stoppable():
         ready = prepare(model, tasks, options)
         for reason in ready.left_out:
             progress.note(reason)
-        progress.note(f"loading {ready.subject.spec}")
-        loaded = _load(ready, dtype=dtype)
-        ready = replace(
-            ready,
-            planned=tuple(
-                replace(entry, unit=entry.task.unit_of(loaded)) for entry in ready.planned
-            ),
-        )
-        _hand_in_judges(ready, loaded, dtype=dtype)
+        loaded = _load(ready, ready.subject, dtype=dtype, progress=progress)
+        child: Model | None = None
+        child_info: ChildInfo | None = None
+        if ready.child is not None:
+            child = _load(ready, ready.child, dtype=dtype, progress=progress)
+            child_info = ChildInfo(
+                **_info(ready.child, child), parents=ready.parents, because=vqa_because
+            )
+        planned = tuple(_asking(entry, loaded, child) for entry in ready.planned)
+        _hand_in_judges(ready, loaded, child, dtype=dtype)
         identity = run_identity(
-            ready.planned,
+            planned,
             name=loaded.name,
             fingerprint=loaded.fingerprint,
             seed=seed,
             device=ready.device,
             dtype=dtype,
-        )
-        info = ModelInfo(
-            name=loaded.name,
-            spec=ready.subject.spec,
-            fingerprint=loaded.fingerprint,
-            facts=dict(loaded.describe()),
+            vqa_model=child_info and child_identity(child_info),
         )
         return perform(
-            ready.planned,
-            loaded,
-            info=info,
+            planned,
+            {entry.name: child if entry.answered_by and child else loaded for entry in planned},
+            info=ModelInfo(**_info(ready.subject, loaded)),
+            child=child_info,
             identity=identity,
             path=options.output or RUNS / run_name(identity),
             data_dir=ready.data_dir,
@@ -110,16 +115,17 @@ def evaluate(
 
 def perform(
     planned: Sequence[PlannedTask],
-    model: Model | None,
+    models: Mapping[str, Model],
     *,
     info: ModelInfo,
+    child: ChildInfo | None,
     identity: dict[str, Any],
     path: Path,
     data_dir: Path,
     progress: Progress,
 ) -> RunRecord:
-    """Run what is planned, to its end, in the folder `path`. Without a `model` every output must be
-    there."""
+    """Run what is planned, to its end, in the folder `path`. Of a task that has no model among
+    `models` every output must be there."""
     device = str(identity["device"])
     groups = group_entries().values()  # here, where a card that is none costs nothing yet
     with RunFolder(path, identity=identity, planned=planned) as folder:
@@ -128,15 +134,21 @@ def perform(
         with threads(folder.threads):
             results, scores = execute(
                 planned,
-                model,
+                models,
                 folder=folder,
-                model_key=stable_hash([info.fingerprint, identity["dtype"]]),
+                model_keys={
+                    entry.name: stable_hash(
+                        [entry.answered_by or info.fingerprint, identity["dtype"]]
+                    )
+                    for entry in planned
+                },
                 context=Context(device=device, data_dir=data_dir),
                 progress=progress,
             )
         record = RunRecord(
             schema_version=SCHEMA_VERSION,
             model=info,
+            vqa_model=child,
             run=RunInfo(
                 name=run_name(identity),
                 seed=identity["seed"],
@@ -168,11 +180,12 @@ def perform(
 
 @dataclass(frozen=True, kw_only=True)
 class TaskEstimate:
-    """What one task of a run would take: `outputs` are asked of the model in `batches`, and a judge
+    """What one task of a run would take: `outputs` are asked of `model` in `batches`, and a judge
     that is a model is asked `questions`."""
 
     task: str
     title: str
+    model: str
     samples: int
     outputs: int
     batch_size: int
@@ -190,6 +203,8 @@ def dry_run(
     output: str | Path | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     data_dir: str | Path | None = None,
+    vqa_model: str | Model | None = None,
+    vqa_because: str = "",
 ) -> list[TaskEstimate]:
     """What `evaluate` would do, with all of its checks; loads no model and writes nothing."""
     options = Options(
@@ -199,18 +214,22 @@ def dry_run(
         output=None if output is None else Path(output),
         settings=settings or {},
         data_dir=None if data_dir is None else Path(data_dir),
+        vqa_model=vqa_model,
+        vqa_because=vqa_because,
     )
+    ready = prepare(model, tasks, options)
     return [
         TaskEstimate(
             task=entry.name,
             title=entry.task.card.title,
+            model=ready.asked(entry.task).spec,
             samples=len(entry.samples),
             outputs=len(entry.items),
             batch_size=entry.batch_size,
             batches=-(-len(entry.items) // entry.batch_size),
             questions=_questions(entry),
         )
-        for entry in prepare(model, tasks, options).planned
+        for entry in ready.planned
     ]
 
 
@@ -222,19 +241,46 @@ def _questions(entry: PlannedTask) -> int:
     return sum(task.questions_about(item.sample) for item in entry.items)
 
 
-def _load(ready: Ready, *, dtype: str) -> Model:
+def child_identity(child: ChildInfo) -> dict[str, Any]:
+    """What a run is a run of, as far as it is of a child."""
+    return child.model_dump(mode="json", include={"name", "fingerprint", "parents", "because"})
+
+
+def _load(ready: Ready, subject: Subject, *, dtype: str, progress: Progress) -> Model:
     """The model, which must be able to do what was promised for it."""
-    model = ready.subject.load(ready.device, dtype)
-    promised = frozenset[str]().union(*(entry.task.requires() for entry in ready.planned))
+    progress.note(f"loading {subject.spec}")
+    model = subject.load(ready.device, dtype)
+    promised = frozenset[str]().union(
+        *(entry.task.requires() for entry in ready.planned if ready.asked(entry.task) is subject)
+    )
     missing = sorted(promised - capabilities_of(model))
     if missing:
-        raise UserError(f"Model {ready.subject.spec} lacks {', '.join(missing)} once loaded.")
+        raise UserError(f"Model {subject.spec} lacks {', '.join(missing)} once loaded.")
     return model
 
 
-def _hand_in_judges(ready: Ready, subject: Model, *, dtype: str) -> None:
+def _info(subject: Subject, model: Model) -> dict[str, Any]:
+    """What a record says of a model."""
+    return {
+        "name": model.name,
+        "spec": subject.spec,
+        "fingerprint": model.fingerprint,
+        "facts": dict(model.describe()),
+    }
+
+
+def _asking(entry: PlannedTask, model: Model, child: Model | None) -> PlannedTask:
+    """The planned task with what it takes from the model that it asks."""
+    if child is not None and entry.task.about_pictures:
+        return replace(entry, unit=entry.task.unit_of(child), answered_by=child.fingerprint)
+    return replace(entry, unit=entry.task.unit_of(model))
+
+
+def _hand_in_judges(ready: Ready, subject: Model, child: Model | None, *, dtype: str) -> None:
     """Give each task its judge; a model that judges several tasks, or itself, is loaded once."""
     models = {ready.subject.spec: subject}
+    if ready.child is not None and child is not None:
+        models[ready.child.spec] = child
 
     def load(spec: str) -> Model:
         if spec not in models:

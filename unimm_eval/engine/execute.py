@@ -8,7 +8,7 @@ import json
 import math
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from unimm_eval.api import (
     DefectError,
     IncompleteError,
     Item,
+    Model,
     Output,
     Picture,
     PictureError,
@@ -58,15 +59,16 @@ class _TaskStopped(Exception):
 
 def execute(
     planned: Sequence[PlannedTask],
-    model: Any,
+    models: Mapping[str, Model],
     *,
     folder: RunFolder,
-    model_key: str,
+    model_keys: Mapping[str, str],
     context: Context,
     progress: Progress,
 ) -> tuple[list[Result], dict[str, ScoresFile]]:
     """Run every task to its end and return the rows of the record, and by task what it says of the
-    file with the scores.
+    file with the scores. `models` and the keys that outputs are kept under are by task; a task
+    without a model has all of its outputs already.
 
     Raises DefectError when a task raised, its own UserError when that is what it raised; whatever
     was computed is in the store by then.
@@ -81,9 +83,9 @@ def execute(
             folder.store.set_samples(entry.name, entry.samples)
             produce(
                 entry,
-                model,
+                models.get(entry.name),
                 folder=folder,
-                model_key=model_key,
+                model_key=model_keys[entry.name],
                 context=context,
                 progress=progress,
             )

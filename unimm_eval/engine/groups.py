@@ -65,6 +65,7 @@ def _mean(group: Group, metric: str, members: Mapping[str, Result]) -> Result:
     errors = [scales[name] * row.stderr for name, row in members.items() if row.stderr is not None]
     chances = [scales[name] * row.chance for name, row in members.items() if row.chance is not None]
     whole = len(errors) == len(members)
+    answering = {row.answered_by for row in members.values()}
     stderr = math.sqrt(math.fsum(error * error for error in errors)) if whole else None
     return Result(
         task=group.name,
@@ -91,6 +92,7 @@ def _mean(group: Group, metric: str, members: Mapping[str, Result]) -> Result:
                 name: group.members[name].scale * row.value for name, row in members.items()
             },
         },
+        answered_by=answering.pop() if len(answering) == 1 else "",
     )
 
 

@@ -31,7 +31,8 @@ _AUTO: dict[str, tuple[int, int]] = {
 @dataclass(frozen=True, kw_only=True)
 class PlannedTask:
     """A task with its samples after `limit`; `limited` says that some were left out. `unit` is what
-    of the model its numbers are measured in, empty where nothing is."""
+    of the model its numbers are measured in, empty where nothing is. `answered_by` is the
+    fingerprint of the child that is asked instead of the run's model."""
 
     task: Task
     samples: tuple[Sample, ...]
@@ -39,6 +40,7 @@ class PlannedTask:
     batch_size: int
     seed: int
     unit: Mapping[str, Any] = field(default_factory=dict)
+    answered_by: str = ""
 
     @property
     def name(self) -> str:
@@ -87,6 +89,7 @@ class PlannedTask:
             "outputs": len(self.items),
             "samples_hash": stable_hash([[sample.id, sample.repeats] for sample in self.samples]),
             **({"unit": dict(self.unit)} if self.unit else {}),
+            **({"answered_by": self.answered_by} if self.answered_by else {}),
         }
 
 

@@ -9,6 +9,7 @@ from unimm_eval import data
 from unimm_eval.api import Model, Task, UserError, capabilities_of
 from unimm_eval.engine.groups import spread_settings
 from unimm_eval.engine.judging import MakeJudge, find_judge
+from unimm_eval.engine.lineage import check_child, lineage_of
 from unimm_eval.engine.machine import resolve_device
 from unimm_eval.engine.plan import BatchSize, PlannedTask, plan_task
 from unimm_eval.engine.problems import Problems
@@ -39,6 +40,8 @@ class Options:
     output: Path | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     data_dir: Path | None = None
+    vqa_model: str | Model | None = None
+    vqa_because: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +55,22 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """A run in which nothing is known to be wrong. `left_out` are tasks of `mini`, `paper` or a
-    glob that the model cannot run, and why."""
+    """A run in which nothing is known to be wrong. `child` is asked about pictures instead of the
+    subject, where there is one. `left_out` are tasks of `mini`, `paper` or a glob that the model
+    cannot run, and why."""
 
     subject: Subject
+    child: Subject | None = None
+    parents: tuple[str, ...] = ()
     planned: tuple[PlannedTask, ...]
     judges: Mapping[str, MakeJudge]
     device: str
     data_dir: Path
     left_out: tuple[str, ...] = ()
+
+    def asked(self, task: Task) -> Subject:
+        """Whom a task asks."""
+        return self.child if self.child and task.about_pictures else self.subject
 
 
 def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Options) -> Ready:
@@ -71,6 +81,8 @@ def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Opti
     """
     problems = Problems()
     subject: Subject | None = None
+    child: Subject | None = None
+    parents: tuple[str, ...] = ()
     device = "cpu"
     planned: list[PlannedTask] = []
     judges: dict[str, MakeJudge] = {}
@@ -79,17 +91,31 @@ def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Opti
         device = _device(model, options.device)
     with problems.noted():
         subject = _subject(model)
+    with problems.noted():
+        if options.vqa_model is not None:
+            child = _subject(options.vqa_model)
+            if subject is not None:
+                parents = _parents(options.vqa_model, model, because=options.vqa_because)
+        elif options.vqa_because:
+            raise UserError("--vqa-because is given without --vqa-model.", fix="Leave it out.")
     data_dir = data.data_dir(options.data_dir)
     chosen = _tasks(tasks, options.settings, data_dir, problems)
     left_out: dict[str, str] = {}
-    if subject is not None:
-        left_out = _left_out(subject, chosen, named=_named(tasks))
+    if child is not None and chosen and not any(task.about_pictures for task in chosen):
+        problems.add(
+            "--vqa-model is given, but no task asks about pictures.",
+            fix="Leave it out, or add such a task: vqa16, vqa16:mini, lmms:TASK.",
+        )
+    if subject is not None and (child is not None or options.vqa_model is None):
+        asked = {task: child if child and task.about_pictures else subject for task in chosen}
+        left_out = _left_out(asked, named=_named(tasks))
+        for task, who in asked.items():
+            if task.card.name not in left_out:
+                with problems.noted():
+                    _check_capabilities(who, task)
     for task in chosen:
         if task.card.name in left_out:
             continue
-        if subject is not None:
-            with problems.noted():
-                _check_capabilities(subject, task)
         with problems.noted():
             task.check()
             if can_plan:
@@ -113,6 +139,8 @@ def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Opti
     assert subject is not None
     return Ready(
         subject=subject,
+        child=child,
+        parents=parents,
         planned=tuple(planned),
         judges=judges,
         device=device,
@@ -218,15 +246,23 @@ def _named(tasks: str | Sequence[str | Task]) -> frozenset[str]:
     return named_tasks(names, task_entries()) | objects
 
 
-def _left_out(subject: Subject, tasks: Sequence[Task], *, named: frozenset[str]) -> dict[str, str]:
+def _parents(child: str | Model, model: str | Model, *, because: str) -> tuple[str, ...]:
+    """Fingerprints of what the child comes from. Raises UserError where it is not the model's."""
+    lineage = lineage_of(child)
+    spec = child if isinstance(child, str) else child.name
+    check_child(lineage, lineage_of(model), spec=spec, because=because)
+    return lineage.parents if lineage else ()
+
+
+def _left_out(asked: Mapping[Task, Subject], *, named: frozenset[str]) -> dict[str, str]:
     """Why tasks that nobody named are not run: a dense model has no experts to look at. Empty where
     none would be left, which is then an error of each."""
     found = {
         task.card.name: f"{task.card.name} is left out: the model lacks {', '.join(missing)}"
-        for task in tasks
+        for task, subject in asked.items()
         if task.card.name not in named and (missing := _missing(subject, task))
     }
-    return found if len(found) < len(tasks) else {}
+    return found if len(found) < len(asked) else {}
 
 
 def _missing(subject: Subject, task: Task) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from unimm_eval import data
 from unimm_eval.api import (
     RESULTS_FILE,
+    ChildInfo,
     Model,
     ModelInfo,
     RunRecord,
@@ -20,6 +21,7 @@ from unimm_eval.api import (
     UserError,
     load_record,
 )
+from unimm_eval.engine.array_files import FOLDER as ARRAYS
 from unimm_eval.engine.evaluate import perform, stoppable
 from unimm_eval.engine.files import explained
 from unimm_eval.engine.judging import find_judge
@@ -32,7 +34,7 @@ from unimm_eval.engine.store import FILE as STORE_FILE
 from unimm_eval.engine.store import Store
 from unimm_eval.judges import JudgedConfig, JudgedTask
 
-_HALF_COPIED = {"media", f".{STORE_FILE}.tmp"}
+_HALF_COPIED = {"media", ARRAYS, f".{STORE_FILE}.tmp"}
 
 
 def rejudge(
@@ -80,6 +82,7 @@ def rejudge(
                 seed=identity["seed"],
                 device=device,
                 dtype=dtype,
+                vqa_model=identity.get("vqa_model"),
             )
             path = source
             if again != identity:
@@ -87,8 +90,9 @@ def rejudge(
                 _begin(path, store)
         return perform(
             planned,
-            None,
+            {},
             info=_model_info(source, model),
+            child=_child_info(source, identity.get("vqa_model")),
             identity=again,
             path=path,
             data_dir=folder,
@@ -152,7 +156,8 @@ def _planned(task: Task, identity: Mapping[str, Any], store: Store) -> PlannedTa
             f"{store.path} lacks {missing} of {len(entry.items)} outputs of {name}.",
             fix="The command that began the run makes them.",
         )
-    return replace(entry, unit=identity["tasks"][name].get("unit", {}))
+    facts = identity["tasks"][name]
+    return replace(entry, unit=facts.get("unit", {}), answered_by=facts.get("answered_by", ""))
 
 
 def _begin(path: Path, store: Store) -> None:
@@ -169,3 +174,12 @@ def _model_info(folder: Path, model: Mapping[str, str]) -> ModelInfo:
     if (folder / RESULTS_FILE).exists():
         return load_record(folder).model
     return ModelInfo(name=model["name"], spec=model["name"], fingerprint=model["fingerprint"])
+
+
+def _child_info(folder: Path, child: Mapping[str, Any] | None) -> ChildInfo | None:
+    """The same of the child that answered the questions about pictures."""
+    if child is None:
+        return None
+    if (folder / RESULTS_FILE).exists():
+        return load_record(folder).vqa_model
+    return ChildInfo(**child, spec=child["name"])

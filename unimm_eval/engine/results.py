@@ -42,6 +42,7 @@ def rows_of(planned: PlannedTask, metrics: Sequence[Metric]) -> list[Result]:
             limited=planned.limited,
             protocol_hash=planned.protocol_hash,
             facts=json.loads(json.dumps(found[name].facts, allow_nan=False)),
+            answered_by=planned.answered_by,
         )
         for name, spec in specs.items()
         if name in found

@@ -37,10 +37,12 @@ def run_identity(
     seed: int,
     device: str,
     dtype: str,
+    vqa_model: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All that the numbers of a run depend on, to the last bit. Equal identity, equal run."""
     return {
         "model": {"name": name, "fingerprint": fingerprint},
+        **({"vqa_model": dict(vqa_model)} if vqa_model else {}),
         "seed": seed,
         "device": device,
         "dtype": dtype,

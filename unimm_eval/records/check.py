@@ -77,6 +77,11 @@ class Installed:
         entry = self.entry(name)
         return entry.card if entry else None
 
+    def about_pictures(self, name: str) -> bool:
+        """Whether a finetuned child, where there is one, answers a task."""
+        entry = self.entry(name)
+        return entry is not None and entry.load().about_pictures
+
     def hash_is_plain(self, name: str) -> bool:
         """Whether a task's protocol hash is made of its card, settings, data and judge alone."""
         entry = self.entry(name)
@@ -126,15 +131,18 @@ def check_record(
 
 
 def _identity(record: RunRecord) -> Iterator[str]:
-    model = record.model
-    if not model.name.strip() or not model.name.isprintable() or len(model.name) > MAX_NAME:
-        yield f"the model's name must be a line of at most {MAX_NAME} characters"
-    if not re.fullmatch(r"\S{4,200}", model.fingerprint):
-        yield "the model has no fingerprint"
+    child = record.vqa_model
+    for who, model in (("model", record.model), *([("child", child)] if child else [])):
+        if not model.name.strip() or not model.name.isprintable() or len(model.name) > MAX_NAME:
+            yield f"the {who}'s name must be a line of at most {MAX_NAME} characters"
+        if not re.fullmatch(r"\S{4,200}", model.fingerprint):
+            yield f"the {who} has no fingerprint"
+        if model.spec.startswith(("/", "~", "\\")) or re.search(r"//[^/]*@", model.spec):
+            yield f"the {who}'s spec names a private folder or a password"
     if not re.fullmatch(r"[0-9a-f]{1,64}", record.run.plan_hash):
         yield "the run has no plan hash"
-    if model.spec.startswith(("/", "~", "\\")) or re.search(r"//[^/]*@", model.spec):
-        yield "the model's spec names a private folder or a password"
+    if child and not child.because.strip() and record.model.fingerprint not in child.parents:
+        yield "the child does not come from the model, and nothing says why it counts as its child"
     private = [key for key in _PRIVATE if key in record.volatile]
     hardware = record.volatile.get("hardware")
     if private or (isinstance(hardware, dict) and "host" in hardware):
@@ -147,6 +155,7 @@ def _tasks(record: RunRecord, installed: Installed) -> Iterator[str]:
     """Whether each task is one that is installed, as its card has it, and was asked whole."""
     if not record.run.tasks:
         yield "it is of no task"
+    child = record.vqa_model.fingerprint if record.vqa_model else ""
     for name, asked in record.run.tasks.items():
         card = installed.card(name)
         if card is None:
@@ -160,6 +169,8 @@ def _tasks(record: RunRecord, installed: Installed) -> Iterator[str]:
             "protocol_hash"
         ):
             yield f"{name}: its protocol hash does not follow from its card"
+        if asked.get("answered_by", "") != (child if installed.about_pictures(name) else ""):
+            yield f"{name}: it was answered by another model than such tasks of the run are"
         samples = asked.get("samples")
         if card.whole is not None and samples != card.whole:
             yield f"{name}: {samples} samples, of the {card.whole} that the protocol has"
@@ -203,6 +214,8 @@ def _row(row: Result, card: Card, record: RunRecord) -> Iterator[str]:
         yield "its protocol hash is not that of its task"
     if (row.direction, row.unit, row.range) != (spec.direction, spec.unit, spec.range):
         yield "its direction, unit or range is not that of the card"
+    if row.answered_by != asked.get("answered_by", ""):
+        yield "it says that another model answered than its task does"
     low, high = (
         (-math.inf if spec.range[0] is None else spec.range[0]),
         (math.inf if spec.range[1] is None else spec.range[1]),

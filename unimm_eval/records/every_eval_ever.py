@@ -246,6 +246,7 @@ def _result(record: RunRecord, row: Result) -> EvaluationResult:
                     "limited": row.limited,
                     "unscored": row.unscored,
                     "chance": row.chance,
+                    "answered_by_child": row.answered_by or None,
                 }
             ),
             uncertainty=Uncertainty(

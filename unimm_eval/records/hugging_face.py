@@ -43,7 +43,7 @@ def _entries(record: RunRecord, task: str) -> list[dict[str, Any]]:
                 value=row.value,
                 dataset_revision=data.get("revision"),
                 date=moment(record).isoformat(),
-                notes=_notes(row),
+                notes=_notes(record, row),
             )
             for row in record.results
             if row.task == task
@@ -64,7 +64,7 @@ def _model_index(record: RunRecord) -> dict[str, Any]:
             else row.task,
             dataset_revision=_data(record, row.task).get("revision"),
             metric_type=row.metric,
-            metric_name=f"{row.metric}, {_notes(row)}",
+            metric_name=f"{row.metric}, {_notes(record, row)}",
             metric_value=row.value,
         )
         for row in record.results
@@ -86,10 +86,12 @@ def _data(record: RunRecord, task: str) -> dict[str, Any]:
     return dict(card.get("data") or {})
 
 
-def _notes(row: Result) -> str:
+def _notes(record: RunRecord, row: Result) -> str:
     error = "" if row.stderr is None else f" ± {row.stderr:.3g}"
     limited = ", not all samples" if row.limited else ""
-    return f"unimm-eval protocol {row.protocol_hash}, n={row.n}{error}{limited}"
+    child = record.vqa_model
+    by = f", answered by the finetuned child {child.name}" if child and row.answered_by else ""
+    return f"unimm-eval protocol {row.protocol_hash}, n={row.n}{error}{limited}{by}"
 
 
 def _yaml(document: Any) -> bytes:

@@ -65,7 +65,10 @@ def public_record(record: RunRecord, *, name: str | None = None) -> RunRecord:
     model = record.model.model_copy(
         update={"name": name or record.model.name, "spec": public_spec(record.model.spec)}
     )
-    renamed = record.changed(model=model, volatile=volatile)
+    child = record.vqa_model and record.vqa_model.model_copy(
+        update={"spec": public_spec(record.vqa_model.spec)}
+    )
+    renamed = record.changed(model=model, vqa_model=child, volatile=volatile)
     path = record_path(renamed)
     return renamed.changed(run=renamed.run.model_copy(update={"name": path.stem}))
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from unimm_eval.api import Exhibit, Reference, Result, UserError
+from unimm_eval.api import Exhibit, Reference, Result, RunRecord, UserError
 from unimm_eval.engine.load import LoadedRun, LoadedTask
 from unimm_eval.engine.registry import group_entries
 from unimm_eval.report.charts import Curve, Series
@@ -31,6 +31,7 @@ def contents_of(run: LoadedRun) -> Contents:
         model=one_line(record.model.name),
         spec=one_line(record.model.spec),
         fingerprint=one_line(record.model.fingerprint),
+        child=_child(record),
         run=one_line(record.run.name),
         seed=record.run.seed,
         started=_moment(volatile.get("created")),
@@ -42,6 +43,7 @@ def contents_of(run: LoadedRun) -> Contents:
                     rows=[row for row in record.results if row.task == name],
                     facts=record.run.tasks.get(name, {}),
                     max_bytes=budget,
+                    child=_child(record),
                 )
                 for name, task in run.tasks.items()
             ),
@@ -56,7 +58,12 @@ def contents_of(run: LoadedRun) -> Contents:
 
 
 def _section(
-    loaded: LoadedTask, *, rows: Sequence[Result], facts: Mapping[str, Any], max_bytes: int
+    loaded: LoadedTask,
+    *,
+    rows: Sequence[Result],
+    facts: Mapping[str, Any],
+    max_bytes: int,
+    child: str,
 ) -> Section:
     card = loaded.task.card
     problem = ""
@@ -78,6 +85,7 @@ def _section(
         details=_details(rows),
         settings=[("protocol", f"{card.protocol}, version {card.version}"), *_flat(facts)],
         references=_references(card.references),
+        answered_by=child if _by_child(rows) else "",
     )
 
 
@@ -102,7 +110,21 @@ def _group_sections(run: LoadedRun) -> Iterator[Section]:
             details=_details(rows),
             settings=[],
             references=_references(group.references if group else ()),
+            answered_by=_child(run.record) if _by_child(rows) else "",
         )
+
+
+def _by_child(rows: Sequence[Result]) -> bool:
+    return any(row.answered_by for row in rows)
+
+
+def _child(record: RunRecord) -> str:
+    """Name, beginning of the fingerprint, and the reason where it does not say itself whose child
+    it is; empty without one."""
+    if (child := record.vqa_model) is None:
+        return ""
+    because = f" ({child.because})" if child.because else ""
+    return one_line(f"{child.name}, {child.fingerprint[:16]}{because}", limit=200)
 
 
 def _details(rows: Sequence[Result]) -> list[tuple[str, Table]]:

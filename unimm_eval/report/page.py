@@ -25,7 +25,7 @@ Table = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One task on the page."""
+    """One task on the page; `answered_by` says which child answered for the model, if one did."""
 
     task: str
     title: str
@@ -39,6 +39,7 @@ class Section:
     details: Sequence[tuple[str, Table]]
     settings: Table
     references: Table
+    answered_by: str = ""
 
     @property
     def headline(self) -> Result | None:
@@ -47,11 +48,12 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """Everything the page says."""
+    """Everything the page says; `child` is the finetuned one that answered for the model."""
 
     model: str
     spec: str
     fingerprint: str
+    child: str
     run: str
     seed: int
     started: str
