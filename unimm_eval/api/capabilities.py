@@ -276,27 +276,6 @@ class Adapter(Protocol):
         """`dtype` is a name of torch's, or "auto" for the model's own choice. Raises UserError."""
 
 
-CAPABILITIES: dict[str, type] = {
-    "ScoresText": ScoresText,
-    "GeneratesText": GeneratesText,
-    "GeneratesImages": GeneratesImages,
-    "DenoisesImages": DenoisesImages,
-    "PredictsFrames": PredictsFrames,
-    "ExposesFeatures": ExposesFeatures,
-    "ExposesRouting": ExposesRouting,
-    "HasTwin": HasTwin,
-}
-
-
-def capabilities_of(model: object) -> frozenset[str]:
-    """Names of the capabilities that `model` (an object or a class) implements."""
-    return frozenset(
-        name
-        for name, protocol in CAPABILITIES.items()
-        if all(
-            callable(getattr(model, method, None))
-            for method in vars(protocol)
-            if not method.startswith("_")
 @dataclass(frozen=True, kw_only=True)
 class Lineage:
     """A model's fingerprint, and those of the models it was finetuned from, nearest first."""
@@ -323,5 +302,26 @@ class TellsLineage(Protocol):
         """Raises UserError."""
 
 
+CAPABILITIES: dict[str, type] = {
+    "ScoresText": ScoresText,
+    "GeneratesText": GeneratesText,
+    "GeneratesImages": GeneratesImages,
+    "DenoisesImages": DenoisesImages,
+    "PredictsFrames": PredictsFrames,
+    "ExposesFeatures": ExposesFeatures,
+    "ExposesRouting": ExposesRouting,
+    "HasTwin": HasTwin,
+}
+
+
+def capabilities_of(model: object) -> frozenset[str]:
+    """Names of the capabilities that `model` (an object or a class) implements."""
+    return frozenset(
+        name
+        for name, protocol in CAPABILITIES.items()
+        if all(
+            callable(getattr(model, method, None))
+            for method in vars(protocol)
+            if not method.startswith("_")
         )
     )
