@@ -16,8 +16,8 @@ from unimm_eval.api import (
     DocumentRequest,
     FlowLoss,
     ImageRequest,
-    Picture,
     Lineage,
+    Picture,
     Request,
     SampleError,
     TextScore,
@@ -85,6 +85,11 @@ class UnimmCheckpoint:
         return frozenset({*always, *draws, *routes})
 
     @classmethod
+    def lineage(cls, spec: str) -> Lineage:
+        files = _read(_folder(spec))
+        return Lineage.of_training(files.fingerprint, files.training)
+
+    @classmethod
     def load(cls, spec: str, *, device: str, dtype: str) -> "UnimmCheckpoint":
         """`dtype` "auto" is float32 on a CPU and bfloat16 elsewhere. Raises UserError."""
         import torch
@@ -95,11 +100,6 @@ class UnimmCheckpoint:
 
         folder = _folder(spec)
         if dtype == "auto":
-    @classmethod
-    def lineage(cls, spec: str) -> Lineage:
-        files = _read(_folder(spec))
-        return Lineage.of_training(files.fingerprint, files.training)
-
             dtype = "float32" if device == "cpu" else "bfloat16"
         keep_freed_memory()
         try:
