@@ -191,6 +191,28 @@ def frames_document(
     return document
 
 
+def navigation_document(
+    tokenizer: Tokenizer,
+    context: Sequence[PictureSegment],
+    steps: Sequence[tuple[str, PictureSegment]],
+    *,
+    dropped: bool = False,
+) -> Document:
+    """What a rollout shows while it paints the last frame of `steps`, to be trained on (paper §5):
+    `frames_document`, in which that frame alone is noised.
+
+    The frames before it are clean and all stay, however many steps were taken: a rollout never
+    forgets its context. `dropped` leaves frames and actions out, which is what guidance steers away
+    from. Raises ValueError when another frame than the last one counts in the flow loss.
+    """
+    shown = [*context, *(frame for _, frame in steps)]
+    if [frame.flow for frame in shown] != [False] * (len(shown) - 1) + [True]:
+        raise ValueError("the last frame alone has a flow loss")
+    return frames_document(
+        tokenizer, () if dropped else context, [("", shown[-1])] if dropped else steps
+    )
+
+
 def _turn(tokenizer: Tokenizer, question: str) -> TextSegment:
     ids = [tokenizer.user, *tokenizer.encode(question), tokenizer.assistant]
     return TextSegment(ids=ids, loss=False)

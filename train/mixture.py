@@ -18,6 +18,7 @@ from unimm_eval.model.sequence import (
     chat_document,
     describe_document,
     document_length,
+    navigation_document,
     text_document,
 )
 from unimm_eval.model.tokenizer import Tokenizer
@@ -37,6 +38,7 @@ from unimm_eval.world import (
     sample_question,
     sample_questions,
 )
+from unimm_eval.world.rooms_drive import sample_drive
 
 _Source = Callable[[np.random.Generator, Stage], Document]
 """Draws a document as it stands in a stage."""
@@ -66,13 +68,14 @@ class WorldMixture:
             "noisy_inventory": self._noisy_inventory,
             "elements": self._elements,
             "chat": self._chat,
+            "rooms": self._rooms,
         }
         # Lengths are the same whatever a picture shows, so no network runs for them.
         self._latents: Callable[[Encoder, np.ndarray], np.ndarray] = _blank
         self._stages = []
         for stage in recipe.stages:
-            length = {name: self._mean_length(source, stage) for name, source in draw.items()}
-            weight = {name: share / length[name] for name, share in stage.mixture.items()}
+            share = {name: share for name, share in stage.mixture.items() if name in draw}
+            weight = {name: share[name] / self._mean_length(draw[name], stage) for name in share}
             cumulative = np.cumsum(list(weight.values())) / sum(weight.values())
             self._stages.append((list(weight), [draw[name] for name in weight], cumulative))
         self._latents = _encoded
@@ -171,6 +174,16 @@ class WorldMixture:
         questions = sample_questions(rng, split="train", k=4, family=family)
         turns = [(question.question, question.answer) for question in questions]
         return self._conversation(questions[0].picture, turns, stage)
+
+    def _rooms(self, rng: np.random.Generator, stage: Stage) -> Document:
+        """Four frames, actions and the frame that the last of them leads to."""
+        drive = sample_drive(rng)
+        context = [self._clean(frame) for frame in drive.context]
+        *before, target = drive.frames
+        after = [*(self._clean(frame) for frame in before), self._noised(target, rng, stage)]
+        steps = list(zip(drive.actions, after, strict=True))
+        dropped = rng.random() < self.recipe.condition_dropout
+        return navigation_document(self.tokenizer, context, steps, dropped=dropped)
 
     def _conversation(
         self, picture: Picture, turns: list[tuple[str, str]], stage: Stage

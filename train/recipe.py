@@ -66,6 +66,7 @@ WORLD_SOURCES = (
     "noisy_inventory",
     "elements",
     "chat",
+    "rooms",
 )
 """What a mixture may draw from the embedded world, without end."""
 

@@ -1,9 +1,9 @@
 """Actions as text (paper §5, appendix F.1): how a model that predicts frames is told to move.
 
 A motion is where the camera of the next frame stands, seen from the frame before: `dx` ahead and
-`dy` to the left in waypoint units (a data set's waypoint spacing is one), and then `dyaw` radians of
-turning, counter-clockwise. The motion over several steps is one motion too: the pose that they end
-at, seen from where they began.
+`dy` to the left in waypoint units (a data set's waypoint spacing is one), and then `dyaw` radians
+of turning, counter-clockwise. The motion over several steps is one motion too: the pose that they
+end at, seen from where they began.
 
 The text of a motion is its three numbers in hundredths, each with its sign and at least three
 digits, one behind the other: half a waypoint ahead is `+050+000+000`, the same with a turn of an

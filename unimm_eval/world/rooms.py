@@ -198,7 +198,7 @@ def _palette_index(name: str) -> int:
 
 @cache
 def _palette() -> np.ndarray:
-    """float32 [shades, 3]: of each colour the full and the dark one, the floor's two, the ceiling."""
+    """float32 [shades, 3]: each colour full and dark, the floor's two, the ceiling."""
     rows = [np.array(rgb) * part for rgb in COLORS.values() for part in (1.0, _DARK)]
     return np.array([*rows, *_FLOOR, _CEILING], dtype=np.float32)
 
