@@ -25,7 +25,10 @@ from unimm_eval.model.encoders import (
     encoder_from_json,
     encoder_identity,
 )
+from unimm_eval.train.budget import with_steps
 from unimm_eval.train.data.schema import SourceSpec
+from unimm_eval.train.inherit import read_values
+from unimm_eval.train.places import root_of_data, under
 from unimm_eval.world import FAMILIES, TAGS
 
 _EXAMPLE = "See train/recipes/demo.yaml."
@@ -311,15 +314,20 @@ class Recipe(_Strict):
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Raises UserError that names the file and every field that is wrong."""
+    """The recipe in a file, with what it extends (`inherit.py`) and its length in steps
+    (`budget.py`). Raises UserError that names the file and every field that is wrong."""
+    values = read_values(path)
+    if "sweep" in values:
+        raise UserError(f"{path}: a study, not one recipe", fix="Give it to `unimm-train sweep`.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such recipe", fix="Give the path of a YAML file.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: a recipe is a table of fields", fix=_EXAMPLE)
+        values = with_steps(values)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: {error}", fix=_EXAMPLE) from error
+    return parse_recipe(under(root_of_data(None), values), place=str(path))
+
+
+def parse_recipe(values: dict[str, Any], *, place: str) -> Recipe:
+    """Raises UserError that names `place` and every field that is wrong."""
     try:
         return Recipe(**values)
     except ValidationError as error:
@@ -327,7 +335,7 @@ def load_recipe(path: Path) -> Recipe:
             f"{'.'.join(str(part) for part in item['loc']) or 'recipe'}: {item['msg']}"
             for item in error.errors()
         )
-        raise UserError(f"{path}: {problems}", fix=_EXAMPLE) from error
+        raise UserError(f"{place}: {problems}", fix=_EXAMPLE) from error
 
 
 def save_recipe(path: Path, recipe: Recipe) -> None:
