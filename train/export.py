@@ -5,25 +5,40 @@ from pathlib import Path
 
 from unimm_eval.api import UserError
 from unimm_eval.model.checkpoint import read_checkpoint, save_checkpoint
+from unimm_eval.model.meta import meta_model
 from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.model.unified import UnifiedModel
 from unimm_eval.train.pretrain import RECIPE, Pretraining
 from unimm_eval.train.recipe import load_recipe
 
 
-def export_run(run: Path, output: Path) -> int:
-    """Write the newest state of the run in folder `run`; returns its step. Raises UserError."""
+def export_run(run: Path, output: Path, *, ema: bool = False) -> int:
+    """Write the newest state of the run in folder `run`, or with `ema` the moving average of its
+    weights; returns its step. Raises UserError."""
     if not (run / RECIPE).is_file():
         raise UserError(f"{run}: not a training run, there is no {RECIPE}")
-    training = Pretraining(load_recipe(run / RECIPE), run, workers=0)
+    training = Pretraining(load_recipe(run / RECIPE), run, workers=0, device="cpu")
     if training.step == 0:
         raise UserError(f"{run}: nothing was trained and saved yet")
-    recipe = training.recipe
-    training.model.float()
-    training.optimizer.write_back()
+    if ema and training.recipe.ema is None:
+        raise UserError(
+            f"{run}: there is no moving average of the weights",
+            fix="Export without --ema; the recipe of a new run may say ema: 0.9999.",
+        )
+    write_checkpoint(training, output, ema=ema)
+    return training.step
+
+
+def write_checkpoint(training: Pretraining, output: Path, *, ema: bool = False) -> None:
+    """Write the weights of a run as they are, or their average. All ranks call it."""
+    recipe, weights = training.recipe, training.optimizer.whole(ema=ema)
+    if not training.ranks.first:
+        return
+    model = meta_model(recipe.model_config_())
+    model.load_state_dict(weights, assign=True)
     save_checkpoint(
         output,
-        model=training.model,
+        model=model,
         tokenizer=training.tokenizer,
         encoder=recipe.encoder_(),
         training={
@@ -32,10 +47,10 @@ def export_run(run: Path, output: Path) -> int:
             "seed": recipe.seed,
             "step": training.step,
             "tokens": training.tokens_seen(),
+            **({"ema": recipe.ema} if ema else {}),
             **({"parent": recipe.parent_fingerprint} if recipe.parent else {}),
         },
     )
-    return training.step
 
 
 def export_twin(checkpoint: Path, output: Path) -> None:

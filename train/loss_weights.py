@@ -6,9 +6,6 @@ the losses themselves, so that both contribute the same (loss centering, paper a
 
 from typing import Protocol
 
-import torch
-from torch import Tensor
-
 from unimm_eval.train.recipe import Recipe, Stage
 
 _CENTRE = "loss_weights/centre"
@@ -20,11 +17,11 @@ class LossWeights(Protocol):
     def step(self, *, text: float, flow: float, stage: Stage) -> tuple[float, float]:
         """(w_LM, w_flow); constants to the gradient. Called once a step, in order."""
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> dict[str, float]:
         """What the weights of later steps depend on, by names of its own in the training state."""
 
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from a `state()` among the tensors of a training state."""
+    def load_state(self, values: dict[str, float]) -> None:
+        """Go on from a `state()` among the numbers of a training state."""
 
 
 class FixedWeights:
@@ -36,10 +33,10 @@ class FixedWeights:
     def step(self, *, text: float, flow: float, stage: Stage) -> tuple[float, float]:
         return self.text, self.flow if stage.flow_weight is None else stage.flow_weight
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> dict[str, float]:
         return {}
 
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
+    def load_state(self, values: dict[str, float]) -> None:
         pass
 
 
@@ -68,13 +65,11 @@ class CenteredWeights:
         centre = max(text, flow) if self.centre is None else self.centre
         return (centre / text if text > 0 else 0.0, centre / flow if flow > 0 else 0.0)
 
-    def state(self) -> dict[str, Tensor]:
-        if self.centre is None:
-            return {}
-        return {_CENTRE: torch.tensor(self.centre, dtype=torch.float64)}
+    def state(self) -> dict[str, float]:
+        return {} if self.centre is None else {_CENTRE: self.centre}
 
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
-        self.centre = float(tensors[_CENTRE]) if _CENTRE in tensors else None
+    def load_state(self, values: dict[str, float]) -> None:
+        self.centre = values.get(_CENTRE)
 
 
 def loss_weights(recipe: Recipe) -> LossWeights:

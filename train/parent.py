@@ -15,6 +15,7 @@ from unimm_eval.api import UserError
 from unimm_eval.model.checkpoint import CheckpointFiles, load_checkpoint, read_checkpoint
 from unimm_eval.model.encoders import encoder_identity
 from unimm_eval.model.sequence import Batch
+from unimm_eval.model.shards import fill
 from unimm_eval.model.unified import UnifiedModel
 from unimm_eval.train.condense import condense, condensed
 from unimm_eval.train.recipe import Recipe
@@ -44,10 +45,13 @@ def load_weights(recipe: Recipe, model: UnifiedModel, first_batch: Callable[[], 
         parent = load_checkpoint(folder, device=torch.device("cpu"), dtype=torch.float32)
     except ValueError as error:
         raise UserError(f"parent: {error}") from error
-    if model.config == parent.model.config:
-        model.load_state_dict(parent.model.state_dict())
-    else:
-        condense(parent.model, model, first_batch())
+    whole = parent.model
+    if model.config != whole.config:
+        whole = UnifiedModel(model.config)
+        condense(parent.model, whole, first_batch())
+    weights = whole.state_dict()
+    for name, parameter in model.named_parameters():
+        fill(parameter, weights[name])
 
 
 def _files(recipe: Recipe) -> CheckpointFiles:
