@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from unimm_eval.api import Result
@@ -36,15 +37,25 @@ def watch(stream: TextIO) -> Iterator[Progress]:
         yield BarProgress(bars)
 
 
+@dataclass(kw_only=True)
+class _At:
+    """How far a task is in its phase, and when it began."""
+
+    phase: Phase
+    total: int
+    done: int
+    done_before: int
+    since: float
+    last_line: float
+
+
 class LineProgress:
     """One line when a task starts or ends, and one every ten seconds between."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
-        self._phase: Phase = "produce"
-        self._total = self._done = self._done_before = 0
-        self._since = self._last_line = clock()
+        self._at: dict[str, _At] = {}
 
     def note(self, message: str) -> None:
         self._say(message)
@@ -53,22 +64,23 @@ class LineProgress:
         self._say(f"{task}: started")
 
     def phase(self, task: str, phase: Phase, *, total: int, done: int) -> None:
-        self._phase, self._total, self._done, self._done_before = phase, total, done, done
-        self._since = self._last_line = self._clock()
+        now = self._clock()
+        self._at[task] = _At(
+            phase=phase, total=total, done=done, done_before=done, since=now, last_line=now
+        )
         if done:
             self._say(f"{task}: {_DOING[phase]}, {done:,} of {total:,} are done already")
 
     def advance(self, task: str, count: int) -> None:
-        self._done += count
-        now = self._clock()
-        if now - self._last_line < SECONDS_BETWEEN_LINES:
+        at, now = self._at[task], self._clock()
+        at.done += count
+        if now - at.last_line < SECONDS_BETWEEN_LINES:
             return
-        self._last_line = now
-        rate = (self._done - self._done_before) / max(now - self._since, 1e-9)
-        left = _duration((self._total - self._done) / rate) if rate else "?"
+        at.last_line = now
+        rate = (at.done - at.done_before) / max(now - at.since, 1e-9)
+        left = _duration((at.total - at.done) / rate) if rate else "?"
         self._say(
-            f"{task}: {_DOING[self._phase]}, {self._done:,}/{self._total:,}, "
-            f"{rate:.1f}/s, {left} left"
+            f"{task}: {_DOING[at.phase]}, {at.done:,}/{at.total:,}, {rate:.1f}/s, {left} left"
         )
 
     def task_finished(self, task: str, results: Sequence[Result]) -> None:

@@ -21,16 +21,17 @@ from unimm_eval.api import (
     RunRecord,
     Task,
     UserError,
-    capabilities_of,
     stable_hash,
 )
 from unimm_eval.engine.execute import execute
+from unimm_eval.engine.executors import Executor, capabilities_there, executor
 from unimm_eval.engine.groups import group_rows
 from unimm_eval.engine.machine import hardware, threads, versions
 from unimm_eval.engine.plan import BatchSize, PlannedTask
+from unimm_eval.engine.pool import ClusterOptions
 from unimm_eval.engine.preflight import Options, Ready, Subject, prepare
 from unimm_eval.engine.progress import Progress, Silent
-from unimm_eval.engine.registry import find_adapter, group_entries
+from unimm_eval.engine.registry import group_entries
 from unimm_eval.engine.run import RUNS, RunFolder, plan_hash, run_identity, run_name
 from unimm_eval.judges import JudgedTask
 
@@ -49,6 +50,7 @@ def evaluate(
     data_dir: str | Path | None = None,
     vqa_model: str | Model | None = None,
     vqa_because: str = "",
+    cluster: ClusterOptions | None = None,
     progress: Progress | None = None,
 ) -> RunRecord:
     """Judge `model` on `tasks` and return the record that `results.json` of the run's folder holds.
@@ -60,7 +62,8 @@ def evaluate(
     `about_pictures`), all else of `model`: one record, which names both (paper appendix E.6). A
     child that does not name `model` among its parents is refused, unless `vqa_because` says why.
     The run is kept in `output`, by default `runs/<model>-<plan hash>`; the same call continues it
-    after whatever stopped it, and gives the same numbers.
+    after whatever stopped it, and gives the same numbers. With a `cluster` workers of Ray answer,
+    as many batches at once as there are workers, with the numbers of one process.
 
     Raises UserError when something must be changed first (every problem in one message),
     IncompleteError when the run was stopped or could not go on, DefectError when a task failed.
@@ -82,40 +85,65 @@ def evaluate(
         ready = prepare(model, tasks, options)
         for reason in ready.left_out:
             progress.note(reason)
-        loaded = _load(ready, ready.subject, dtype=dtype, progress=progress)
-        child: Model | None = None
-        child_info: ChildInfo | None = None
-        if ready.child is not None:
-            child = _load(ready, ready.child, dtype=dtype, progress=progress)
-            child_info = ChildInfo(
-                **_info(ready.child, child), parents=ready.parents, because=vqa_because
-            )
-        planned = tuple(_asking(entry, loaded, child) for entry in ready.planned)
-        _hand_in_judges(ready, loaded, child, dtype=dtype)
-        identity = run_identity(
-            planned,
-            name=loaded.name,
-            fingerprint=loaded.fingerprint,
-            seed=seed,
+        with executor(
+            cluster,
+            subjects=ready.subjects,
+            tasks=[entry.task for entry in ready.planned],
             device=ready.device,
             dtype=dtype,
-            vqa_model=child_info and child_identity(child_info),
+        ) as held:
+            return _evaluate(ready, held, options, progress=progress)
+
+
+def _evaluate(ready: Ready, held: Executor, options: Options, *, progress: Progress) -> RunRecord:
+    """Load the models and judge them."""
+    loaded = _load(ready, ready.subject, held, progress=progress)
+    child: Model | None = None
+    child_info: ChildInfo | None = None
+    if ready.child is not None:
+        child = _load(ready, ready.child, held, progress=progress)
+        child_info = ChildInfo(
+            **_info(ready.child, child), parents=ready.parents, because=options.vqa_because
         )
-        return perform(
-            planned,
-            {entry.name: child if entry.answered_by and child else loaded for entry in planned},
-            info=ModelInfo(**_info(ready.subject, loaded)),
-            child=child_info,
-            identity=identity,
-            path=options.output or RUNS / run_name(identity),
-            data_dir=ready.data_dir,
-            progress=progress,
+    planned = tuple(
+        replace(
+            entry,
+            unit=held.unit_of(ready.asked(entry.task), entry.task),
+            answered_by=(
+                child.fingerprint if child and ready.asked(entry.task) is ready.child else ""
+            ),
         )
+        for entry in ready.planned
+    )
+    for entry in ready.planned:
+        if isinstance(entry.task, JudgedTask) and entry.name in ready.judges:
+            entry.task.use_judge(held.judge_of(entry.task, ready.judges[entry.name]))
+    identity = run_identity(
+        planned,
+        name=loaded.name,
+        fingerprint=loaded.fingerprint,
+        seed=options.seed,
+        device=ready.device,
+        dtype=options.dtype,
+        vqa_model=child_identity(child_info) if child_info else None,
+    )
+    return perform(
+        planned,
+        held,
+        {entry.name: ready.asked(entry.task) for entry in planned},
+        info=ModelInfo(**_info(ready.subject, loaded)),
+        child=child_info,
+        identity=identity,
+        path=options.output or RUNS / run_name(identity),
+        data_dir=ready.data_dir,
+        progress=progress,
+    )
 
 
 def perform(
     planned: Sequence[PlannedTask],
-    models: Mapping[str, Model],
+    held: Executor,
+    asked: Mapping[str, Subject],
     *,
     info: ModelInfo,
     child: ChildInfo | None,
@@ -124,17 +152,22 @@ def perform(
     data_dir: Path,
     progress: Progress,
 ) -> RunRecord:
-    """Run what is planned, to its end, in the folder `path`. Of a task that has no model among
-    `models` every output must be there."""
+    """Run what is planned, to its end, in the folder `path`. `asked` are the models that `held`
+    has loaded, by task; of a task without one every output must be there."""
     device = str(identity["device"])
     groups = group_entries().values()  # here, where a card that is none costs nothing yet
-    with RunFolder(path, identity=identity, planned=planned) as folder:
+    with RunFolder(path, identity=identity, planned=planned, threads=held.threads) as folder:
         progress.note(f"run {path}")
         started = time.monotonic()
         with threads(folder.threads):
             results, scores = execute(
                 planned,
-                models,
+                {
+                    name: held.asker(subject, threads=folder.threads)
+                    for name, subject in asked.items()
+                },
+                scoring=held.scores,
+                overlap=held.overlap,
                 folder=folder,
                 model_keys={
                     entry.name: stable_hash(
@@ -246,14 +279,13 @@ def child_identity(child: ChildInfo) -> dict[str, Any]:
     return child.model_dump(mode="json", include={"name", "fingerprint", "parents", "because"})
 
 
-def _load(ready: Ready, subject: Subject, *, dtype: str, progress: Progress) -> Model:
+def _load(ready: Ready, subject: Subject, held: Executor, *, progress: Progress) -> Model:
     """The model, which must be able to do what was promised for it."""
     progress.note(f"loading {subject.spec}")
-    model = subject.load(ready.device, dtype)
-    promised = frozenset[str]().union(
-        *(entry.task.requires() for entry in ready.planned if ready.asked(entry.task) is subject)
-    )
-    missing = sorted(promised - capabilities_of(model))
+    tasks = [entry.task for entry in ready.planned if ready.asked(entry.task) is subject]
+    model = held.load(subject, tasks)
+    promised = frozenset[str]().union(*(task.requires() for task in tasks))
+    missing = sorted(promised - capabilities_there(model))
     if missing:
         raise UserError(f"Model {subject.spec} lacks {', '.join(missing)} once loaded.")
     return model
@@ -267,29 +299,6 @@ def _info(subject: Subject, model: Model) -> dict[str, Any]:
         "fingerprint": model.fingerprint,
         "facts": dict(model.describe()),
     }
-
-
-def _asking(entry: PlannedTask, model: Model, child: Model | None) -> PlannedTask:
-    """The planned task with what it takes from the model that it asks."""
-    if child is not None and entry.task.about_pictures:
-        return replace(entry, unit=entry.task.unit_of(child), answered_by=child.fingerprint)
-    return replace(entry, unit=entry.task.unit_of(model))
-
-
-def _hand_in_judges(ready: Ready, subject: Model, child: Model | None, *, dtype: str) -> None:
-    """Give each task its judge; a model that judges several tasks, or itself, is loaded once."""
-    models = {ready.subject.spec: subject}
-    if ready.child is not None and child is not None:
-        models[ready.child.spec] = child
-
-    def load(spec: str) -> Model:
-        if spec not in models:
-            models[spec] = find_adapter(spec).load(spec, device=ready.device, dtype=dtype)
-        return models[spec]
-
-    for entry in ready.planned:
-        if isinstance(entry.task, JudgedTask) and entry.name in ready.judges:
-            entry.task.use_judge(ready.judges[entry.name](load))
 
 
 @contextmanager

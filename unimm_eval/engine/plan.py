@@ -5,7 +5,7 @@ list and the settings alone, never on what was done before: a run that continues
 batches, whole.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -129,14 +129,20 @@ def even_sizes(outputs: int, batch_size: int) -> list[int]:
     return [batch_size] * whole + ([rest] if rest else [])
 
 
-def halved_sizes(sizes: Sequence[int], index: int) -> list[int]:
+def halved_sizes(sizes: Sequence[int], index: int, *, kept: Container[int] = ()) -> list[int]:
     """Sizes after batch `index` ran out of memory: it and the later ones are cut so that none is
-    more than half of it. The earlier ones, which are done, stay."""
+    more than half of it. The earlier ones, which are done, stay, and so do the later ones whose
+    numbers are `kept`."""
     half = (sizes[index] + 1) // 2
     cut = list(sizes[:index])
-    for size in sizes[index:]:
-        cut += even_sizes(size, half)
+    for number, size in enumerate(sizes[index:], start=index):
+        cut += [size] if number in kept else even_sizes(size, half)
     return cut
+
+
+def key_of(item: Item) -> tuple[str, int]:
+    """What the store knows an output by."""
+    return item.sample.id, item.repeat
 
 
 def slices(items: Sequence[Item], sizes: Sequence[int]) -> Iterator[Sequence[Item]]:

@@ -46,11 +46,13 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A model that is known but not loaded: what it can do, and `load(device, dtype)`."""
+    """A model that is known but not loaded: what it can do, and `load(device, dtype)`. One that is
+    `live` was given as an object."""
 
     spec: str
     capabilities: frozenset[str]
     load: Callable[[str, str], Model]
+    live: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,11 @@ class Ready:
     device: str
     data_dir: Path
     left_out: tuple[str, ...] = ()
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """All models of the run."""
+        return [self.subject, self.child] if self.child else [self.subject]
 
     def asked(self, task: Task) -> Subject:
         """Whom a task asks."""
@@ -191,7 +198,10 @@ def _subject(model: str | Model) -> Subject:
             fix="unimm_eval.api.Model says what a model has.",
         )
     return Subject(
-        spec=live.name, capabilities=capabilities_of(live), load=lambda device, dtype: live
+        spec=live.name,
+        capabilities=capabilities_of(live),
+        load=lambda device, dtype: live,
+        live=True,
     )
 
 

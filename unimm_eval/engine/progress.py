@@ -9,7 +9,8 @@ Phase = Literal["produce", "judge", "summarize"]
 
 
 class Progress(Protocol):
-    """Called from the thread that runs `evaluate`. A task goes through its phases in order."""
+    """A task goes through its phases in order. On a cluster the next task may have begun before one
+    is judged, and calls come from two threads, never at the same time about one task."""
 
     def note(self, message: str) -> None:
         """Something a person wants to know (the model is being loaded, a batch was halved)."""

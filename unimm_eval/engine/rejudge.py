@@ -23,6 +23,7 @@ from unimm_eval.api import (
 )
 from unimm_eval.engine.array_files import FOLDER as ARRAYS
 from unimm_eval.engine.evaluate import perform, stoppable
+from unimm_eval.engine.executors import Here
 from unimm_eval.engine.files import explained
 from unimm_eval.engine.judging import find_judge
 from unimm_eval.engine.plan import PlannedTask, plan_task
@@ -90,6 +91,7 @@ def rejudge(
                 _begin(path, store)
         return perform(
             planned,
+            Here(device=device, dtype=dtype),
             {},
             info=_model_info(source, model),
             child=_child_info(source, identity.get("vqa_model")),

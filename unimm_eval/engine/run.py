@@ -96,8 +96,16 @@ def _check_is_run(path: Path) -> None:
 class RunFolder:
     """The opened folder of one run, locked against every other process."""
 
-    def __init__(self, path: Path, *, identity: dict[str, Any], planned: Sequence[PlannedTask]):
-        """Make the folder, or continue the run in it. Raises UserError when it is another run's."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        identity: dict[str, Any],
+        planned: Sequence[PlannedTask],
+        threads: int | None = None,
+    ):
+        """Make the folder, or continue the run in it. A new run has `threads`, by default as many
+        as this process. Raises UserError when it is another run's."""
         self.path = path
         with explained(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -108,7 +116,7 @@ class RunFolder:
                 self._document = read_run(path)
                 _check_same(path, self._document["identity"], identity)
             else:
-                self._document = _new_document(identity, planned)
+                self._document = _new_document(identity, planned, threads or thread_count())
                 self._save()
         except BaseException:
             self.store.close()
@@ -182,14 +190,16 @@ def read_run(path: Path) -> dict[str, Any]:
     return dict(document)
 
 
-def _new_document(identity: dict[str, Any], planned: Sequence[PlannedTask]) -> dict[str, Any]:
+def _new_document(
+    identity: dict[str, Any], planned: Sequence[PlannedTask], threads: int
+) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "name": run_name(identity),
         "identity": identity,
         "settings": {entry.name: entry.task.config.model_dump(mode="json") for entry in planned},
         "plan": {
-            "threads": thread_count(),
+            "threads": threads,
             "batches": {
                 entry.name: _run_lengths(even_sizes(len(entry.items), entry.batch_size))
                 for entry in planned

@@ -10,6 +10,7 @@ again replaces.
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -54,13 +55,18 @@ class Store:
         self.path = folder / FILE
         self.media = MediaStore(folder / "media")
         log = folder / f"{FILE}-wal"
+        self._alone = threading.RLock()  # outputs and scores may come from two threads
         stopped_midway = log.exists()  # SQLite removes it when it closes a file in order
         with self._explained():
             if readonly and not stopped_midway:
                 uri = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
-                self._db = sqlite3.connect(uri, uri=True, isolation_level=None)
+                self._db = sqlite3.connect(
+                    uri, uri=True, isolation_level=None, check_same_thread=False
+                )
             else:
-                self._db = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+                self._db = sqlite3.connect(
+                    self.path, timeout=0, isolation_level=None, check_same_thread=False
+                )
         try:
             with self._explained():
                 if not (readonly and not stopped_midway):
@@ -278,9 +284,11 @@ class Store:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn failures a user can do something about into messages; others are defects."""
+        """Turn failures a user can do something about into messages; others are defects. One
+        thread at a time."""
         try:
-            yield
+            with self._alone:
+                yield
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary part of the code
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
