@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unimm_eval.model.chat import chat_template
 from unimm_eval.model.masks import Visible
 from unimm_eval.model.modality import IMAGE, TEXT
 from unimm_eval.model.tokenizer import Tokenizer
@@ -103,19 +104,23 @@ def conversation(
     """Token ids and pictures of turns: what was asked in each, and the answers to all but the last.
 
     The chat template of checkpoints of ours: `<bos>`, the pictures before any text, `<user>`, what
-    else is asked, `<assistant>`; behind an answer `<eot>` and the next turn from `<user>` on. A
-    picture stands between `<boi>` and `<eoi>`. A single one is first wherever it is given, as in
-    LLaVA and Cambrian; several stay in their places, so that the text can say which is which.
+    else is asked, `<assistant>`; behind an answer `<eot>` and the next turn from `<user>` on
+    (LLaMA-3's in `chat.py`). A picture stands between `<boi>` and `<eoi>`. A single one is first
+    wherever it is given, as in LLaVA and Cambrian; several stay in their places, so that the text
+    can say which is which.
     """
+    template = chat_template(tokenizer)
     begin = list(asked[0])
     if sum(not isinstance(part, str) for parts in asked for part in parts) == 1:
         begin.sort(key=lambda part: isinstance(part, str))
-    leading = list(takewhile(lambda part: not isinstance(part, str), begin))
+    leading = list(
+        takewhile(lambda part: template.picture_before and not isinstance(part, str), begin)
+    )
     laid = [[tokenizer.bos], *_shown(tokenizer, leading)]
     for number, parts in enumerate([begin[len(leading) :], *asked[1:]]):
         if number:
             laid.append([*tokenizer.encode(answers[number - 1]), tokenizer.eot])
-        laid += [[tokenizer.user], *_shown(tokenizer, parts), [tokenizer.assistant]]
+        laid += [[*template.asked], *_shown(tokenizer, parts), [*template.answered]]
     return _merged(laid)
 
 
@@ -156,16 +161,18 @@ def question_document(
 
 def chat_document(
     tokenizer: Tokenizer,
-    picture: PictureSegment,
+    picture: PictureSegment | None,
     turns: Sequence[tuple[str, str]],
     *,
     answer_weight: float = 1.0,
 ) -> Document:
-    """A picture and turns of (question, answer); only answers and their `<eot>` are trained on."""
+    """A picture, where there is one, and turns of (question, answer); only answers and their
+    `<eot>` are trained on."""
+    pictures = [] if picture is None else [picture]
     document: list[TextSegment | PictureSegment] = []
     for question, answer in turns:
         asked = _turn(tokenizer, question)
-        document += [asked] if document else question_document(tokenizer, [picture], question)
+        document += [asked] if document else question_document(tokenizer, pictures, question)
         ids = [*tokenizer.encode(answer), tokenizer.eot]
         document.append(TextSegment(ids=ids, weight=answer_weight))
     return document
@@ -214,7 +221,8 @@ def navigation_document(
 
 
 def _turn(tokenizer: Tokenizer, question: str) -> TextSegment:
-    ids = [tokenizer.user, *tokenizer.encode(question), tokenizer.assistant]
+    template = chat_template(tokenizer)
+    ids = [*template.asked, *tokenizer.encode(question), *template.answered]
     return TextSegment(ids=ids, loss=False)
 
 

@@ -4,8 +4,9 @@ A `tokenizer.json` is the whole truth: which of the two it is shows in the names
 tokens, so a checkpoint folder needs nothing beside it. Any text can be encoded by both.
 """
 
+import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer as BPE
@@ -40,7 +41,9 @@ LLAMA3_COPY = (
 class Tokenizer:
     """Text to ids and back. Text never encodes to special tokens, whatever it says.
 
-    `control` holds the ids of all of them, also of those without a name here.
+    `control` holds the ids of all of them, also of those without a name here; `llama3` says which
+    of the two it is. In LLaMA-3's a turn begins with a header, which `user` opens and `assistant`
+    closes, whoever speaks (`chat.py`).
     """
 
     def __init__(self, bpe: BPE) -> None:
@@ -53,7 +56,7 @@ class Tokenizer:
         self._bpe.no_padding()
         added = bpe.get_added_tokens_decoder()
         ids = {token.content: number for number, token in added.items() if token.special}
-        llama3 = "<|begin_of_text|>" in ids
+        self.llama3 = llama3 = "<|begin_of_text|>" in ids
         names = LLAMA3_SPECIAL if llama3 else tuple((name,) for name in SPECIAL)
         found = [next((ids[name] for name in either if name in ids), None) for either in names]
         if missing := [" or ".join(n) for n, i in zip(names, found, strict=True) if i is None]:
@@ -72,6 +75,15 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         return self._bpe.encode(text, add_special_tokens=False).ids
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of each, on all cores."""
+        return [one.ids for one in self._bpe.encode_batch(texts, add_special_tokens=False)]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that it is."""
+        return hashlib.sha256(self._bpe.to_str().encode()).hexdigest()
 
     def decode(self, ids: Iterable[int]) -> str:
         return self._bpe.decode(list(ids), skip_special_tokens=True)

@@ -21,7 +21,11 @@ class _Source(BaseModel):
     def identity(self) -> dict[str, Any]:
         """What decides its documents: where they lie does not."""
         assert self.fingerprint is not None
-        return self.model_dump(mode="json", exclude=_PLACES, exclude_none=True)
+        return {**self.settings(), "fingerprint": self.fingerprint}
+
+    def settings(self) -> dict[str, Any]:
+        """Everything but the content and where it lies."""
+        return self.model_dump(mode="json", exclude={*_PLACES, "fingerprint"}, exclude_none=True)
 
 
 class TextSource(_Source):
