@@ -31,7 +31,7 @@ DOCUMENTS = 512
 LANGUAGE, VISION = "language", "vision"
 _TRAINED_BY = {
     LANGUAGE: {"text"},
-    VISION: {"text_to_image", "inventory_to_image", "noisy_inventory"},
+    VISION: {"text_to_image", "inventory_to_image", "noisy_inventory", "rooms"},
 }
 _PURPOSE = "held-out loss"
 _TIMES = 16

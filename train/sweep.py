@@ -15,7 +15,7 @@
 Every combination of one value of each axis is a run: its name is the study's and the values' names,
 `ffn-shared-s0`, whatever else the study has; its recipe is the file with the changes of each value
 laid over it, axis by axis (`inherit.py`). `leave_out` lists combinations that are not run, as
-patterns of `shared-s0`; `law` the axes whose values name what a scaling law is fitted to.
+patterns of `shared-s0`; `law` the axes whose values tell scaling laws apart.
 """
 
 import itertools
@@ -47,7 +47,7 @@ class SweepSpec(BaseModel):
     )
     leave_out: tuple[str, ...] = Field((), description="combinations that are not run, as patterns")
     law: tuple[str, ...] = Field(
-        (), description="axes whose values name the architecture of a scaling law"
+        (), description="axes whose values tell scaling laws apart, beside dense and moe"
     )
 
 
@@ -107,7 +107,7 @@ def load_sweep(path: Path, *, scale: Scale = "paper") -> Sweep:
             Run(
                 name=run_name,
                 labels=labels,
-                arch="-".join(labels[axis] for axis in spec.law) or _kind(recipe),
+                arch="-".join((_kind(recipe), *(labels[axis] for axis in spec.law))),
                 recipe=recipe,
                 identity=_identity(recipe),
             )

@@ -23,13 +23,14 @@ from typing import Any
 from unimm_eval.api import IncompleteError, UserError
 from unimm_eval.model.counts import count_parameters
 from unimm_eval.train.budget import training_flops_per_token
-from unimm_eval.train.export import export_run
+from unimm_eval.train.export import write_checkpoint
 from unimm_eval.train.held_out import held_out_losses, measured
 from unimm_eval.train.places import under
 from unimm_eval.train.pretrain import Pretraining
 from unimm_eval.train.recipe import parse_recipe
 from unimm_eval.train.sweep import Run, Sweep
 
+CHECKPOINT = "checkpoint"
 DONE = "done.json"
 TABLE = "runs.csv"
 SUMMARY = "runs.json"
@@ -74,6 +75,7 @@ def train_runs(
         values = under(data_root, run.recipe.model_dump(exclude_unset=True))
         training = Pretraining(parse_recipe(values, place=run.name), folder, workers=0)
         training.run()
+        write_checkpoint(training, folder / CHECKPOINT)
         if training.ranks.first:
             _finish(folder, run, tokens=training.tokens_seen())
             write_tables(sweep, output)
@@ -107,10 +109,8 @@ def write_tables(sweep: Sweep, output: Path) -> list[dict[str, Any]]:
 
 
 def _finish(folder: Path, run: Run, *, tokens: int) -> None:
-    checkpoint = folder / "checkpoint"
-    export_run(folder, checkpoint)
     modalities = measured(run.recipe)
-    losses = held_out_losses(checkpoint, modalities) if modalities else {}
+    losses = held_out_losses(folder / CHECKPOINT, modalities) if modalities else {}
     facts = {
         "identity": run.identity,
         "tokens": tokens,

@@ -15,10 +15,11 @@ What a study compares stays what it compares; everything else shrinks:
 | compute of a run | 10²¹ FLOPs … | a billionth |
 | learning rate | 3·10⁻⁴ | 33 times that; warm-up of a tenth of the run, at most 100 steps |
 
-Sources are replaced by what the world has of their kind. It has no moving pictures: other pictures
-stand in for video, actions and navigation, so that a mixture keeps its sources; there a toy run
-tries the machinery, not the claim. All frozen encoders become the same pixels, and all sources of
-captions the same captions: runs of a study that differ in nothing else become one.
+Sources are replaced by what the world has of their kind: `rooms`, frames that a robot sees with its
+actions between them, stand for video, actions and navigation alike (drives that are longer than a
+row are left out). All frozen encoders become the same pixels, and all sources of captions the same
+captions: runs of a study that differ in nothing else become one. There a toy run tries the
+machinery, not the claim.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,9 +45,9 @@ _STAND_INS = {
     "text_to_image": "text_to_image",
     "image_to_text": "image_to_text",
     "conversations": "chat",
-    "video": "inventory_to_image",
-    "actions": "elements",
-    "navigation": "noisy_inventory",
+    "video": "rooms",
+    "actions": "rooms",
+    "navigation": "rooms",
 }
 
 
