@@ -335,6 +335,37 @@ def verify(tasks: TaskNames = None, data_dir: DataDir = None) -> None:
     data.verify(tasks or [], data_dir=data_dir)
 
 
+@data_app.command()
+def convert(
+    path: Annotated[
+        Path, typer.Argument(help="A folder of NWM's trajectories, or of RECON's HDF5 files.")
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option(show_default=False, help="Where trajectories from HDF5 files go."),
+    ] = None,
+) -> None:
+    """Make trajectories ready: NWM's pickles of poses as safetensors, RECON's files as folders."""
+    from unimm_eval.cli import trajectories
+
+    trajectories.convert(path, to=to)
+
+
+@data_app.command()
+def rooms(
+    folder: Annotated[Path, typer.Argument(help="Where the trajectories go.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    count: Annotated[int, typer.Option(min=1, help="Trajectories.")] = 16,
+    steps: Annotated[int, typer.Option(min=1, help="Of a quarter of a second, in each.")] = 80,
+    size: Annotated[int, typer.Option(min=16, max=1024, help="Pixels a side.")] = 32,
+    png: Annotated[bool, typer.Option("--png", help="Lossless frames, not JPEG as NWM's.")] = False,
+) -> None:
+    """Write drives through the world's rooms in NWM's folder format."""
+    from unimm_eval.cli import trajectories
+
+    trajectories.rooms(folder, split=split, count=count, steps=steps, size=size, png=png)
+
+
 @app.command()
 def doctor() -> None:
     """Print versions, devices, folders and extras, and say what is amiss."""

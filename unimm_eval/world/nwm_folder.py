@@ -9,7 +9,9 @@ one broken frame costs only the instances that show it.
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +22,15 @@ from unimm_eval.api import Picture, SampleError, UserError, encode_png
 from unimm_eval.world.nwm_pickle import load_arrays
 from unimm_eval.world.poses import local_actions
 
-__all__ = ["Trajectory", "local_actions", "read_trajectory", "trajectory_names", "write_trajectory"]
+__all__ = [
+    "Trajectory",
+    "convert",
+    "local_actions",
+    "read_trajectory",
+    "trajectory_names",
+    "write_poses",
+    "write_trajectory",
+]
 
 PICKLE = "traj_data.pkl"
 CONVERTED = "traj_data.safetensors"
@@ -182,6 +192,15 @@ def write_trajectory(
     return folder
 
 
+def write_poses(folder: Path, *, positions: np.ndarray, yaw: np.ndarray) -> None:
+    """`traj_data.safetensors` of a trajectory that has no pickle. Raises UserError where it cannot
+    be written."""
+    try:
+        _write(folder / CONVERTED, positions, yaw, "")
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}.") from error
+
+
 def _poses(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Positions [T, 2] and yaw [T], fp64, from the converted file where it is of this pickle."""
     from safetensors import SafetensorError, safe_open
@@ -207,13 +226,20 @@ def _poses(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _keep(path: Path, positions: np.ndarray, yaw: np.ndarray, digest: str) -> None:
+    with suppress(OSError):  # a data set that cannot be written to is read from its pickles
+        _write(path, positions, yaw, digest)
+
+
+def _write(path: Path, positions: np.ndarray, yaw: np.ndarray, digest: str) -> None:
+    """Whole or not at all. Raises OSError."""
     from safetensors.numpy import save
 
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    tensors = {"position": np.ascontiguousarray(positions), "yaw": np.ascontiguousarray(yaw)}
     try:
-        part.write_bytes(save({"position": positions, "yaw": yaw}, metadata={_PICKLED: digest}))
+        part.write_bytes(save(tensors, metadata={_PICKLED: digest}))
         part.replace(path)
-    except OSError:  # a data set that cannot be written to is read from its pickles every time
+    finally:
         part.unlink(missing_ok=True)
 
 

@@ -29,7 +29,10 @@ def load_plain(path: Path) -> Any:
 def load_arrays(path: Path) -> Any:
     """A pickle that may hold numpy arrays of numbers, too. Raises UserError, which names the file,
     for one that holds anything else."""
-    return _plain(path, _load(path, _RECORDS))
+    try:
+        return _plain(path, _load(path, _RECORDS))
+    except RecursionError as error:
+        raise UserError(f"{path}: lists within lists without end.") from error
 
 
 class _Record:
