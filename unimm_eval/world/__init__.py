@@ -14,6 +14,12 @@
     questions   sixteen families, one for the skill of each VQA benchmark
     language    documents of known probability (`pens` writes and scores them)
     detector    what shapes of which colours stand where in any 32 x 32 picture
+    rooms       first-person views by ray casting (`rooms_motion` walks, `rooms_words` talks about
+                them, `rooms_drive` has frames and actions to learn from, `rooms_disk` recordings)
+    poses       poses on a plane and the motions between them
+    nwm_folder  trajectories in NWM's format, of anybody's (`nwm_pickle` reads their pickles safely,
+                `nwm_index` splits and indices, `nwm_datasets` what the published ones are like,
+                `nwm_recon` makes them of RECON's files, `nwm_pictures` crops as NWM does)
 
 Training, validation and test draw from different streams; training never shows a held-out
 combination. A sample is stored as words and the description of its picture.
