@@ -9,6 +9,8 @@ import typer
 
 from unimm_eval.cli.program import run_program
 
+CLUSTER = "Options of a cluster"
+
 app = typer.Typer(
     name="unimm-eval",
     help="Judge one checkpoint of a unified multimodal model: language, understanding, generation.",
@@ -72,6 +74,47 @@ def run(
             metavar="REASON", help="Why it counts as its child, where it does not say so itself."
         ),
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|ray",
+            show_default="local",
+            help="Who asks the model: this process, or workers of a Ray cluster.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, show_default="1", help="Workers, each with the model.", rich_help_panel=CLUSTER
+        ),
+    ] = None,
+    worker_cpus: Annotated[
+        float | None,
+        typer.Option(show_default="1", help="CPUs of a worker.", rich_help_panel=CLUSTER),
+    ] = None,
+    worker_gpus: Annotated[
+        float | None,
+        typer.Option(show_default="0", help="GPUs of a worker.", rich_help_panel=CLUSTER),
+    ] = None,
+    scorers: Annotated[
+        int | None,
+        typer.Option(
+            show_default="0", help="Who judges; 0: this process does.", rich_help_panel=CLUSTER
+        ),
+    ] = None,
+    scorer_gpus: Annotated[
+        float | None,
+        typer.Option(
+            show_default="0", help="GPUs of a scorer; a part is one too.", rich_help_panel=CLUSTER
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            show_default="a cluster of its own", help="Cluster to join.", rich_help_panel=CLUSTER
+        ),
+    ] = None,
     dry_run: Annotated[
         bool | None, typer.Option("--dry-run", help="Say what would be done, and stop.")
     ] = None,
@@ -90,6 +133,13 @@ def run(
         "data_dir": data_dir,
         "vqa_model": vqa_model,
         "vqa_because": vqa_because,
+        "executor": executor,
+        "workers": workers,
+        "worker_cpus": worker_cpus,
+        "worker_gpus": worker_gpus,
+        "scorers": scorers,
+        "scorer_gpus": scorer_gpus,
+        "address": address,
         "dry_run": dry_run,
     }
     given = {key: value for key, value in given.items() if value is not None}

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from unimm_eval.api import UserError, explain
+from unimm_eval.engine.pool import ClusterOptions
 from unimm_eval.engine.registry import nearest
 from unimm_eval.engine.settings import parse_assignments
 
@@ -30,6 +31,13 @@ class RunOptions(BaseModel):
     data_dir: Path | None = Field(None, description="folder of benchmark files")
     vqa_model: str | None = Field(None, description="finetuned child, asked about pictures")
     vqa_because: str = Field("", description="why it counts as the model's child")
+    executor: Literal["local", "ray"] = Field("local", description="who asks the model")
+    workers: int | None = Field(None, ge=1, description="workers that hold the model (ray)")
+    worker_cpus: float | None = Field(None, gt=0, description="CPUs a worker (ray)")
+    worker_gpus: float | None = Field(None, ge=0, description="GPUs a worker (ray)")
+    scorers: int | None = Field(None, ge=0, description="who judges, besides the workers (ray)")
+    scorer_gpus: float | None = Field(None, ge=0, description="GPUs a scorer, or a part (ray)")
+    address: str | None = Field(None, description="cluster to join; none: one is started (ray)")
     dry_run: bool = Field(False, description="say what would be done, and stop")
 
     @field_validator("tasks", mode="before")
@@ -51,6 +59,21 @@ class RunOptions(BaseModel):
         if not text.isdecimal() or int(text) < 1:
             raise ValueError(f"{text!r} is neither auto nor a whole number from 1")
         return int(text)
+
+
+_OF_CLUSTER = ("workers", "worker_cpus", "worker_gpus", "scorers", "scorer_gpus", "address")
+
+
+def cluster_of(options: RunOptions) -> ClusterOptions | None:
+    """The cluster that a run is to use. Raises UserError for its options without --executor ray."""
+    given = {name: getattr(options, name) for name in _OF_CLUSTER}
+    given = {name: value for name, value in given.items() if value is not None}
+    if options.executor == "ray":
+        return ClusterOptions(**given)
+    if given:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UserError(f"{named} belongs to a cluster.", fix="Add --executor ray.")
+    return None
 
 
 def read_options(given: Mapping[str, Any], *, config: Path | None) -> RunOptions:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unimm_eval.api import RunRecord, UserError
-from unimm_eval.cli.options import RunOptions, read_options
+from unimm_eval.cli.options import RunOptions, cluster_of, read_options
 from unimm_eval.cli.progress import watch
 from unimm_eval.cli.tables import console_for_tables, results_table
 from unimm_eval.engine.evaluate import TaskEstimate, dry_run, evaluate
@@ -40,6 +40,7 @@ def run_command(given: Mapping[str, Any], *, config: Path | None) -> None:
             options.tasks,
             seed=options.seed,
             dtype=options.dtype,
+            cluster=cluster_of(options),
             progress=progress,
             **shared,
         )

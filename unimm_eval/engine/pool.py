@@ -22,8 +22,6 @@ IN_FLIGHT = 2
 """Jobs at one actor: one being done and one waiting, so that it is never idle."""
 MOST_DEATHS = 10
 """How often a job may be at an actor when it dies, before the job is blamed for it."""
-PLACED_SECONDS = 8.0
-"""How long actors may wait for room in a cluster that could have it."""
 PATIENCE_SECONDS = 900.0
 """How long no actor at all may be there before the run gives up."""
 
@@ -74,21 +72,12 @@ class Pool(Generic[Job]):
         cpus: float,
         gpus: float,
     ) -> None:
-        """Raises IncompleteError when the cluster has no room for one now."""
         import ray
 
         actor: Any = ray.remote(kind).options(
             num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=0
         )
         self._actors = [actor.remote(**arguments) for _ in range(count)]
-        refs = [one.process.remote() for one in self._actors]
-        placed, _ = ray.wait(refs, num_returns=len(refs), timeout=PLACED_SECONDS)
-        if not placed:
-            raise IncompleteError(
-                f"None of {count} actors of {cpus:g} CPUs and {gpus:g} GPUs found room within "
-                f"{PLACED_SECONDS:g} s: others use the cluster.",
-                fix="Try again later, or ask for fewer or smaller ones.",
-            )
 
     def first(self, method: str, *arguments: Any) -> Any:
         """What one of the actors answers. Raises what its method raised."""
@@ -179,7 +168,7 @@ def cluster(options: ClusterOptions) -> Iterator[None]:
     """A connection to the cluster; one that was started for it ends with it, and so do all actors.
 
     Raises UserError without Ray, without a cluster at the address, and when the actors could never
-    fit the machine or the cluster.
+    fit the machine or the cluster; IncompleteError when others leave no room for any.
     """
     if options.address is None:
         _check_room(options, [_this_machine()], where="this machine")
@@ -191,18 +180,21 @@ def cluster(options: ClusterOptions) -> Iterator[None]:
             listed: Any = ray.nodes  # not annotated
             nodes = [node["Resources"] for node in listed() if node["Alive"]]
             _check_room(options, nodes, where=f"the cluster at {options.address}")
+            _check_free(options.needs[0], ray.available_resources())
         yield
     finally:
         ray.shutdown()
 
 
 def _connect(options: ClusterOptions) -> None:
-    # Without a token a cluster runs the code of whoever reaches its port.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     settings: dict[str, Any] = {"address": options.address}
+    if "ray" not in sys.modules:  # it reads these once, when it is imported
+        # Without a token a cluster runs the code of whoever reaches its port.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if options.address is None:
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     if options.address is None:
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         settings = {"include_dashboard": False, "num_cpus": int(_this_machine()["CPU"])}
     try:
         import ray
@@ -259,6 +251,16 @@ def _check_room(options: ClusterOptions, nodes: Sequence[Resources], *, where: s
                 f"has {has}.",
                 fix="Ask for fewer, or for less of each.",
             )
+
+
+def _check_free(need: Resources, free: Resources) -> None:
+    """Raise IncompleteError when not even one worker fits what others leave of the cluster."""
+    if short := [kind for kind, amount in need.items() if free.get(kind, 0.0) < amount]:
+        raise IncompleteError(
+            f"The cluster has no room for a worker now: others leave "
+            f"{', '.join(f'{free.get(kind, 0.0):g} {kind}s' for kind in short)}.",
+            fix="Try again later, or ask for smaller workers.",
+        )
 
 
 def _first_line(error: BaseException) -> str:
