@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from bench.transfusion import processor
 from unimm_eval.adapters.hf import PASS_TOKENS, SPARE, HubModel
+from unimm_eval.adapters.hf_files import Origin
 from unimm_eval.adapters.windows import Window, passes, rolling_windows
 from unimm_eval.api import DocumentRequest
 from unimm_eval.world import rng_for, sample_document
@@ -75,7 +76,8 @@ def subject() -> HubModel:
     fast = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>"
     )
-    return HubModel(model.eval(), fast, name="bench", fingerprint="random", facts={})
+    origin = Origin(name="bench", fingerprint="random", facts={})
+    return HubModel(model.eval(), fast, origin=origin)
 
 
 def windows_of(model: HubModel, found: Sequence[str]) -> list[Window]:

@@ -10,12 +10,13 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from unimm_eval.adapters.hf_files import HubSource, refused
+from unimm_eval.adapters.hf_files import FromFiles, HubSource, Origin, refused
 from unimm_eval.api import ImageRequest, PictureError, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PREFIX = "diffusers:"
 INDEX = "model_index.json"
@@ -27,7 +28,7 @@ _SETTINGS = ("prompt", "guidance_scale", "num_inference_steps", "generator")
 _DENOISERS = ("transformer", "unet")
 
 
-class DiffusersPipeline:
+class DiffusersPipeline(FromFiles):
     """A pipeline with its own scheduler, safety checker and size of pictures, as it was published.
 
     `guidance_scale` is what the pipeline means by it: 1 is none for most, and a distilled model
@@ -40,22 +41,19 @@ class DiffusersPipeline:
         "diffusers:ORG/NAME@REVISION",
         "diffusers:path/to/folder",
     )
+    capabilities = frozenset({"GeneratesImages"})
 
-    def __init__(
-        self, pipeline: Any, *, name: str, fingerprint: str, facts: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, pipeline: Any, *, origin: Origin) -> None:
         """Raises UserError when the pipeline does not take what a picture is asked for with."""
         known = inspect.signature(pipeline.__call__).parameters
         if missing := [setting for setting in _SETTINGS if setting not in known]:
             raise UserError(
-                f"{PREFIX}{name}: {type(pipeline).__name__} takes no {', '.join(missing)}.",
+                f"{PREFIX}{origin.name}: {type(pipeline).__name__} takes no {', '.join(missing)}.",
                 fix="Choose another pipeline.",
             )
         pipeline.set_progress_bar_config(disable=True)
+        super().__init__(origin)
         self._pipeline = pipeline
-        self._name = name
-        self._fingerprint = fingerprint
-        self._facts = facts
 
     @classmethod
     def matches(cls, spec: str) -> bool:
@@ -66,7 +64,7 @@ class DiffusersPipeline:
         _check_installed(spec)
         source = _source(spec)
         check_pipeline(source, source.fetch(weights=False), whole=source.is_folder)
-        return frozenset({"GeneratesImages"})
+        return cls.capabilities
 
     @classmethod
     def load(cls, spec: str, *, device: str, dtype: str) -> "DiffusersPipeline":
@@ -88,20 +86,7 @@ class DiffusersPipeline:
                 **_networks(source, folder, index, precision),
             )
             pipeline = made.to(device)
-        return cls(
-            pipeline,
-            name=source.name,
-            fingerprint=source.fingerprint(folder),
-            facts=source.describe(folder),
-        )
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def fingerprint(self) -> str:
-        return self._fingerprint
+        return cls(pipeline, origin=source.origin(folder))
 
     def describe(self) -> Mapping[str, Any]:
         parts = self._pipeline.components
@@ -112,10 +97,10 @@ class DiffusersPipeline:
             "scheduler": type(parts.get("scheduler")).__name__,
             "safety_checker": parts.get("safety_checker") is not None,
             "dtype": str(self._pipeline.dtype).removeprefix("torch."),
-            **self._facts,
+            **self._origin.facts,
         }
 
-    def generate_images(self, requests: Sequence[ImageRequest]) -> list[np.ndarray]:
+    def generate_images(self, requests: Sequence[ImageRequest]) -> "list[np.ndarray]":
         """In batches of equal settings. Raises UserError for a solver that is asked for, since the
         scheduler is the pipeline's own; PictureError for a picture that the safety checker blacked
         out."""
@@ -133,7 +118,8 @@ class DiffusersPipeline:
             found.update(zip(rows, self._draw([requests[row] for row in rows]), strict=True))
         return [found[row] for row in range(len(requests))]
 
-    def _draw(self, requests: Sequence[ImageRequest]) -> list[np.ndarray]:
+    def _draw(self, requests: Sequence[ImageRequest]) -> "list[np.ndarray]":
+        import numpy as np
         import torch
 
         # On the CPU whatever the device is: the same noise everywhere.

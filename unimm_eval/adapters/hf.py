@@ -1,4 +1,7 @@
-"""`hf:`: text models of transformers, from the hub at a revision or from a folder."""
+"""`hf:`: models of transformers that write text, from the hub at a revision or from a folder.
+
+Which of them can be shown pictures is decided from their configuration (`hf_vision`).
+"""
 
 import copy
 import inspect
@@ -7,16 +10,25 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from unimm_eval.adapters.hf_chat import HubChat
-from unimm_eval.adapters.hf_files import PREFIX, HubSource, check_weights, read_config, refused
+from unimm_eval.adapters.hf_files import (
+    PREFIX,
+    FromFiles,
+    HubSource,
+    Origin,
+    check_weights,
+    load_weights,
+    read_config,
+    refused,
+)
 from unimm_eval.adapters.hf_tokens import HubTokens
 from unimm_eval.adapters.windows import Window, passes, rolling_windows, sharing
 from unimm_eval.api import (
+    READS_PICTURES,
     ChatRequest,
     ContinuationRequest,
     DocumentRequest,
     SampleError,
     TextScore,
-    UserError,
 )
 
 if TYPE_CHECKING:
@@ -34,27 +46,26 @@ _PART_LOGITS = 2**22
 """Logits that are turned into log-probabilities at once, in fp32: they stay in the cache."""
 
 
-class HubModel:
+class HubModel(FromFiles):
     """A causal language model with its tokenizer: scores text and continues it.
 
     Tokens are what lm-eval makes of a text, so that numbers of both compare.
     """
 
-    summary = "text models of transformers, from the hub at a revision or from a folder"
+    summary = "text and vision-language models of transformers, from the hub or from a folder"
     examples = ("hf:ORG/NAME", "hf:ORG/NAME@REVISION", "hf:path/to/folder")
+    capabilities = frozenset({"ScoresText", "GeneratesText", READS_PICTURES, "ExposesRouting"})
+    reads_pictures = False
 
-    def __init__(
-        self, model: Any, tokenizer: Any, *, name: str, fingerprint: str, facts: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, origin: Origin) -> None:
         """Raises UserError when the tokenizer has no token that a text can begin with."""
+        super().__init__(origin)
         self._model = model
-        self._tokens = HubTokens(tokenizer, model.config, name=name)
-        self._chat = HubChat(model, self._tokens, name=name)
-        self._name = name
-        self._fingerprint = fingerprint
-        self._facts = facts
+        self._tokens = HubTokens(tokenizer, model.config, name=self.name)
+        self._chat = HubChat(model, self._tokens, name=self.name)
         self._vocab_size: int = model.get_output_embeddings().weight.shape[0]
-        self._recurrent: bool = getattr(model, "_is_stateful", False)  # its cache is no prefix
+        # Whether what a context left in the cache can be gone on from, for several continuations.
+        self._shares: bool = not getattr(model, "_is_stateful", False)
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     @classmethod
@@ -64,60 +75,36 @@ class HubModel:
     @classmethod
     def capabilities_for(cls, spec: str) -> frozenset[str]:
         from unimm_eval.adapters.hf_routing import may_route
+        from unimm_eval.adapters.hf_vision import reads_pictures
 
         source = HubSource.parse(spec)
         folder = source.fetch(weights=False)
         config = read_config(source, folder)
+        reads = {READS_PICTURES} if reads_pictures(source, folder, config) else set[str]()
         if source.is_folder:
             check_weights(source, folder)
         routes = {"ExposesRouting"} if may_route(config) else set[str]()
-        return frozenset({"ScoresText", "GeneratesText", *routes})
+        return frozenset({"ScoresText", "GeneratesText", *reads, *routes})
 
     @classmethod
     def load(cls, spec: str, *, device: str, dtype: str) -> "HubModel":
         """`dtype` "auto" is the one that the checkpoint was saved in. Raises UserError."""
-        import torch
         import transformers
 
         from unimm_eval.adapters.hf_routing import HubMixture, routers_of
+        from unimm_eval.adapters.hf_vision import load_vision, reads_pictures
 
         source = HubSource.parse(spec)
         folder = source.fetch(weights=True)
         config = read_config(source, folder)
-        check_weights(source, folder)
+        if reads_pictures(source, folder, config):
+            return load_vision(source, folder, config, device=device, dtype=dtype)
+        network: Any = transformers.AutoModelForCausalLM
+        model = load_weights(source, folder, config, network=network, device=device, dtype=dtype)
         with refused(source):
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                folder,
-                config=config,
-                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-        model, loading = loaded
-        mismatched = {key for key, *_ in loading["mismatched_keys"]}
-        if missing := sorted({*loading["missing_keys"], *mismatched}):
-            raise UserError(
-                f"{spec} lacks {len(missing)} weights, which would be random: {missing[0]}, …",
-                fix="Choose a whole checkpoint of this architecture.",
-            )
         made = HubMixture if routers_of(model) else cls
-        return made(
-            model.to(device).eval(),
-            tokenizer,
-            name=source.name,
-            fingerprint=source.fingerprint(folder),
-            facts=source.describe(folder),
-        )
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def fingerprint(self) -> str:
-        return self._fingerprint
+        return made(model, tokenizer, origin=source.origin(folder))
 
     def describe(self) -> Mapping[str, Any]:
         config = self._model.config
@@ -128,7 +115,7 @@ class HubModel:
             "architecture": config.model_type,
             "dtype": str(self._model.dtype).removeprefix("torch."),
             "chat_template": bool(self._tokens.tokenizer.chat_template),
-            **self._facts,
+            **self._origin.facts,
         }
 
     def score_continuations(self, requests: Sequence[ContinuationRequest]) -> list[TextScore]:
@@ -212,7 +199,7 @@ class HubModel:
         tokens = min(PASS_TOKENS, PASS_LOGITS // self._vocab_size)
         asked = [(ids, [windows[index] for index in rows[ids]]) for ids in rows]
         firsts = [min(of, key=lambda window: len(window.context)) for _, of in asked]
-        least = math.inf if self._recurrent else SHARED_TOKENS
+        least = SHARED_TOKENS if self._shares else math.inf
         groups, alone = sharing(firsts, least=least)
         found: dict[int, list[tuple[float, bool]]] = {}
         for group in groups:

@@ -1,8 +1,10 @@
 """Conversations with a transformers text model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from unimm_eval.adapters.hf_generate import Asked, Writer, choose, continue_ids
 from unimm_eval.adapters.hf_tokens import HubTokens
 from unimm_eval.api import ChatRequest, Picture, SampleError
 
@@ -10,10 +12,23 @@ from unimm_eval.api import ChatRequest, Picture, SampleError
 class HubChat:
     """Answers in the tokenizer's chat template; as plain text where there is none."""
 
-    def __init__(self, model: Any, tokens: HubTokens, *, name: str) -> None:
-        self._model = model
+    def __init__(
+        self,
+        model: Any,
+        tokens: HubTokens,
+        *,
+        name: str,
+        generate: Callable[..., Any] | None = None,
+    ) -> None:
+        """`generate` is used in place of the model's own."""
         self._tokens = tokens
         self._name = name
+        self._writer = Writer(
+            model=model,
+            tokenizer=tokens.tokenizer,
+            pad=tokens.pad,
+            generate=generate or model.generate,
+        )
 
     def answers(self, requests: Sequence[ChatRequest]) -> list[str]:
         """Raises SampleError for a picture, and for a request that does not fit with its answer."""
@@ -27,24 +42,20 @@ class HubChat:
     def _choose(self, requests: Sequence[ChatRequest]) -> list[str]:
         """One of the choices of each request; each ends in the end token, so that none begins
         another."""
-        from unimm_eval.adapters.hf_generate import Asked, choose
-
         choices = [request.choices or () for request in requests]
         options = [
             [[*ids, self._tokens.end] for ids in self._tokens.encode(texts)] for texts in choices
         ]
         longest = max(len(ids) for texts in options for ids in texts)
-        rows = [Asked(ids=self._prompt(r, new_tokens=longest)) for r in requests]
-        chosen = choose(self._model, rows, options, pad=self._tokens.pad)
+        rows = [self._prompt(request, new_tokens=longest) for request in requests]
+        chosen = choose(self._writer, rows, options)
         return [texts[index] for texts, index in zip(choices, chosen, strict=True)]
 
     def _continue(self, requests: Sequence[ChatRequest], max_new_tokens: int) -> list[str]:
         """Free text, up to a stop string or `max_new_tokens`."""
-        from unimm_eval.adapters.hf_generate import Asked, continue_ids
-
         rows = [
-            Asked(
-                ids=self._prompt(request, new_tokens=max_new_tokens),
+            replace(
+                self._prompt(request, new_tokens=max_new_tokens),
                 stop=request.stop,
                 temperature=request.temperature,
                 top_p=request.top_p,
@@ -52,17 +63,11 @@ class HubChat:
             )
             for request in requests
         ]
-        texts = continue_ids(
-            self._model,
-            self._tokens.tokenizer,
-            rows,
-            max_new_tokens=max_new_tokens,
-            pad=self._tokens.pad,
-        )
+        texts = continue_ids(self._writer, rows, max_new_tokens=max_new_tokens)
         return [_cut(text, r.stop) for text, r in zip(texts, requests, strict=True)]
 
-    def _prompt(self, request: ChatRequest, *, new_tokens: int) -> list[int]:
-        """Ids of what is continued. Text that is put in no template loses its beginning where it
+    def _prompt(self, request: ChatRequest, *, new_tokens: int) -> Asked:
+        """What is continued. Text that is put in no template loses its beginning where it
         does not fit, as with lm-eval. Raises SampleError."""
         room = self._tokens.most - new_tokens
         if not request.template:
@@ -76,13 +81,18 @@ class HubChat:
         else:
             told = "\n".join(message["content"] for message in self._messages(request))
             ids = self._tokens.whole(told) or [self._tokens.prefix]
-        if len(ids) > room:
+        asked = Asked(ids=ids)
+        self._check_fits(request, asked, new_tokens=new_tokens)
+        return asked
+
+    def _check_fits(self, request: ChatRequest, asked: Asked, *, new_tokens: int) -> None:
+        """Raises SampleError."""
+        if len(asked.ids) + new_tokens > self._tokens.most:
             raise SampleError(
-                f"Sample {request.sample_id} needs {len(ids) + new_tokens:,} tokens, but "
+                f"Sample {request.sample_id} needs {len(asked.ids) + new_tokens:,} tokens, but "
                 f"{self._name} has room for {self._tokens.most:,}.",
                 fix="Leave it out, or judge a model with room for more.",
             )
-        return ids
 
     def _messages(self, request: ChatRequest) -> list[dict[str, str]]:
         """The conversation by roles. Raises SampleError for a picture."""

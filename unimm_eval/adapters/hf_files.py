@@ -6,7 +6,7 @@ another model; a folder by the hashes of its files. Weights are read from safete
 code of a repository is run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,30 @@ _FILES = ("*.json", "*.jinja", "*.txt", "*.model", WEIGHTS)
 """All that is read: weights, configurations, tokenizer. Anything else is left on the hub."""
 _SKIPPED = ("consolidated*",)
 """The same weights again, of another library."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a model of files is known by. `facts` say where the weights are from, for the record."""
+
+    name: str
+    fingerprint: str
+    facts: Mapping[str, Any]
+
+
+class FromFiles:
+    """A model that is known by its files."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+
+    @property
+    def name(self) -> str:
+        return self._origin.name
+
+    @property
+    def fingerprint(self) -> str:
+        return self._origin.fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,26 +137,22 @@ class HubSource:
             rows = [[self.place, folder.name]]
         return stable_hash(rows, length=64)
 
-    def describe(self, folder: Path) -> dict[str, Any]:
-        """Where the weights are from, for the record."""
-        if self.is_folder:
-            return {"repository": None, "revision": None}
-        return {"repository": self.place, "revision": folder.name}
+    def origin(self, folder: Path) -> Origin:
+        """Whose files `folder` holds."""
+        facts = (
+            {"repository": None, "revision": None}
+            if self.is_folder
+            else {"repository": self.place, "revision": folder.name}
+        )
+        return Origin(name=self.name, fingerprint=self.fingerprint(folder), facts=facts)
 
 
 def read_config(source: HubSource, folder: Path) -> Any:
-    """The model's configuration. Raises UserError when it is not a text model of transformers."""
+    """The model's configuration. Raises UserError when transformers has no such model."""
     import transformers
 
     with refused(source):
-        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise UserError(
-            f"{PREFIX}{source.place}: {config.model_type} is no language model that transformers "
-            "can continue text with.",
-            fix="Choose a causal language model.",
-        )
-    return config
+        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
 def check_weights(source: HubSource, folder: Path) -> None:
@@ -142,7 +162,7 @@ def check_weights(source: HubSource, folder: Path) -> None:
     pickled = [path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern)]
     why = f", only {', '.join(sorted(pickled)[:3])}, and pickles are not read" if pickled else ""
     raise UserError(
-        f"{PREFIX}{source.place}: there are no weights in safetensors{why}.",
+        f"{source.prefix}{source.place}: there are no weights in safetensors{why}.",
         fix="Save the model with save_pretrained, or choose a revision that has safetensors.",
     )
 
@@ -150,14 +170,50 @@ def check_weights(source: HubSource, folder: Path) -> None:
 @contextmanager
 def refused(source: HubSource) -> Iterator[None]:
     """What transformers says of files that it cannot use, as UserError."""
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        ImportError,
+        RuntimeError,
+        SafetensorError,
+        StrictDataclassError,
+    ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "trust_remote_code" in str(error):
             reason = "it needs code of its own repository, which is not run"
         raise UserError(
             f"{source.prefix}{source.place} cannot be loaded: {reason}", fix=source.fix
         ) from error
+
+
+def load_weights(
+    source: HubSource, folder: Path, config: Any, *, network: Any, device: str, dtype: str
+) -> Any:
+    """A model of the class `network` of transformers with all of its weights; `dtype` "auto" is the
+    one that they were saved in. Raises UserError when some are missing."""
+    import torch
+
+    check_weights(source, folder)
+    with refused(source):
+        model, loading = network.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    mismatched = {key for key, *_ in loading["mismatched_keys"]}
+    if missing := sorted({*loading["missing_keys"], *mismatched}):
+        raise UserError(
+            f"{source.prefix}{source.place} lacks {len(missing)} weights, which would be random: "
+            f"{missing[0]}, …",
+            fix="Choose a whole checkpoint of this architecture.",
+        )
+    return model.to(device).eval()

@@ -1,89 +1,155 @@
 """Text of a transformers model, request by request as if each were alone in its batch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+T = TypeVar("T")
+_ALONG = ("token_type_ids", "mm_token_type_ids")
+"""What a processor says of each token: int [1, S], padded as the ids are."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A prompt as ids, and how it is continued."""
+    """A prompt as ids, what is shown `beside` them, and how it is continued.
+
+    `beside` holds tensors of a processor that was given this prompt alone: of each token (`_ALONG`)
+    or of each picture (everything else: pixels, sizes, grids), along the first axis.
+    """
 
     ids: Sequence[int]
+    beside: Mapping[str, "Tensor"] = field(default_factory=dict)
     stop: tuple[str, ...] = ()
     temperature: float = 0.0
     top_p: float = 1.0
+    top_k: int | None = None
     seed: int = 0
 
 
-def continue_ids(
-    model: Any, tokenizer: Any, rows: Sequence[Asked], *, max_new_tokens: int, pad: int
-) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class Writer:
+    """A model that continues ids. `generate` is transformers' own, or the model's."""
+
+    model: Any
+    tokenizer: Any
+    pad: int
+    generate: Callable[..., "Tensor"]
+
+
+def continue_ids(writer: Writer, rows: Sequence[Asked], *, max_new_tokens: int) -> list[str]:
     """What follows each prompt, up to the end of an answer, `max_new_tokens` or the token that
     completes a stop string. Drawn tokens depend on the row's seed alone."""
-    ends = _end_ids(model, tokenizer)
-    how: dict[str, Any] = {"eos_token_id": ends or None}
-    if any(row.temperature > 0 for row in rows):
-        how["logits_processor"] = [_Drawn(rows)]
-    if any(row.stop for row in rows):
-        how["stopping_criteria"] = [_Stopped(rows, tokenizer, start=_width(rows))]
-    made = _generate(model, rows, pad=pad, max_new_tokens=max_new_tokens, **how)
-    return [tokenizer.decode(_until(ids, ends), skip_special_tokens=True) for ids in made]
+    tokenizer = writer.tokenizer
+    ends = _end_ids(writer.model, tokenizer)
+
+    def ask(rows: Sequence[Asked]) -> list[str]:
+        how: dict[str, Any] = {"eos_token_id": ends or None}
+        if any(row.temperature > 0 for row in rows):
+            how["logits_processor"] = [Drawn(rows)]
+        if any(row.stop for row in rows):
+            how["stopping_criteria"] = [_Stopped(rows, tokenizer, start=_width(rows))]
+        made = generate(writer, rows, max_new_tokens=max_new_tokens, **how)
+        return [tokenizer.decode(_until(ids, ends), skip_special_tokens=True) for ids in made]
+
+    return _apart(rows, lambda picked: ask([rows[row] for row in picked]))
 
 
 def choose(
-    model: Any, rows: Sequence[Asked], options: Sequence[Sequence[list[int]]], *, pad: int
+    writer: Writer, rows: Sequence[Asked], options: Sequence[Sequence[list[int]]]
 ) -> list[int]:
     """Index of the option that greedy decoding takes when nothing else is allowed; of equal ones
     the first. No option of a row begins another."""
-    start = _width(rows)
 
-    def allowed(row: int, ids_S: "Tensor") -> list[int]:
-        made = ids_S[start:].tolist()
-        depth = len(made)
-        return [ids[depth] for ids in options[row] if ids[:depth] == made and len(ids) > depth] or [
-            pad
+    def ask(picked: Sequence[int]) -> list[int]:
+        some = [rows[row] for row in picked]
+        start = _width(some)
+
+        def allowed(row: int, ids_S: "Tensor") -> list[int]:
+            made = ids_S[start:].tolist()
+            depth = len(made)
+            return [
+                ids[depth]
+                for ids in options[picked[row]]
+                if ids[:depth] == made and len(ids) > depth
+            ] or [writer.pad]
+
+        longest = max(len(ids) for row in picked for ids in options[row])
+        made = generate(
+            writer,
+            some,
+            max_new_tokens=longest,
+            eos_token_id=None,
+            prefix_allowed_tokens_fn=allowed,
+        )
+        return [
+            next(index for index, option in enumerate(options[row]) if ids[: len(option)] == option)
+            for row, ids in zip(picked, made, strict=True)
         ]
 
-    longest = max(len(ids) for texts in options for ids in texts)
-    made = _generate(
-        model,
-        rows,
-        pad=pad,
-        max_new_tokens=longest,
-        eos_token_id=None,
-        prefix_allowed_tokens_fn=allowed,
-    )
-    return [
-        next(index for index, option in enumerate(texts) if ids[: len(option)] == option)
-        for ids, texts in zip(made, options, strict=True)
-    ]
+    return _apart(rows, ask)
 
 
-def _generate(model: Any, rows: Sequence[Asked], *, pad: int, **how: Any) -> list[list[int]]:
+def generate(writer: Writer, rows: Sequence[Asked], **how: Any) -> list[list[int]]:
     """New ids of each row. Rows are padded on the left, so that all are continued at once."""
     import torch
 
     width = _width(rows)
-    ids_RS = torch.tensor([[pad] * (width - len(row.ids)) + list(row.ids) for row in rows])
-    mask_RS = torch.tensor([[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in rows])
     with torch.inference_mode():
-        made_RS = model.generate(
-            input_ids=ids_RS.to(model.device),
-            attention_mask=mask_RS.to(model.device),
+        made_RS = writer.generate(
+            **padded(writer, rows),
             do_sample=False,
             num_beams=1,
             temperature=None,
             top_p=None,
             top_k=None,
-            pad_token_id=pad,
+            pad_token_id=writer.pad,
             **how,
         )
     found: list[list[int]] = made_RS[:, width:].tolist()
     return found
+
+
+def padded(writer: Writer, rows: Sequence[Asked]) -> dict[str, "Tensor"]:
+    """Ids, their mask and what is shown beside them, of rows that go together."""
+    import torch
+
+    width = _width(rows)
+    short = [width - len(row.ids) for row in rows]
+    inputs = {
+        "input_ids": [[writer.pad] * n + list(row.ids) for n, row in zip(short, rows, strict=True)],
+        "attention_mask": [[0] * n + [1] * (width - n) for n in short],
+    }
+    found = {name: torch.tensor(values) for name, values in inputs.items()}
+    for name in rows[0].beside:
+        parts = [row.beside[name] for row in rows]
+        if name in _ALONG:
+            pad = torch.nn.functional.pad
+            parts = [pad(part, (n, 0)) for part, n in zip(parts, short, strict=True)]
+        found[name] = torch.cat(parts)
+    model = writer.model
+    return {
+        name: value.to(model.device, model.dtype if value.is_floating_point() else None)
+        for name, value in found.items()
+    }
+
+
+def _apart(rows: Sequence[Asked], ask: Callable[[list[int]], list[T]]) -> list[T]:
+    """What `ask` says of the rows by their indices, those together whose pictures need no padding
+    to be put into one tensor."""
+    groups: dict[Any, list[int]] = {}
+    for index, row in enumerate(rows):
+        shapes = {
+            name: () if name in _ALONG else (value.dtype, *value.shape[1:])
+            for name, value in row.beside.items()
+        }
+        groups.setdefault(tuple(sorted(shapes.items(), key=lambda item: item[0])), []).append(index)
+    found: dict[int, T] = {}
+    for picked in groups.values():
+        found.update(zip(picked, ask(picked), strict=True))
+    return [found[index] for index in range(len(rows))]
 
 
 def _width(rows: Sequence[Asked]) -> int:
@@ -122,7 +188,7 @@ class _Stopped:
         return torch.tensor(done, device=ids_RS.device)
 
 
-class _Drawn:
+class Drawn:
     """Scores whose largest is a draw: log-probabilities with Gumbel noise of the row's own seed."""
 
     def __init__(self, rows: Sequence[Asked]) -> None:
@@ -137,17 +203,29 @@ class _Drawn:
         out = scores_RV.clone()
         for row, (asked, generator) in enumerate(zip(self._rows, self._generators, strict=True)):
             if asked.temperature > 0:
-                logp_V = (scores_RV[row].float() / asked.temperature).log_softmax(-1)
+                logits_V = _likeliest(scores_RV[row].float() / asked.temperature, asked.top_k)
+                logp_V = logits_V.log_softmax(-1)
                 noise_V = torch.empty(logp_V.shape).exponential_(generator=generator).log()
                 kept_V = _nucleus(logp_V, asked.top_p)
                 out[row] = (logp_V - noise_V.to(logp_V.device)).masked_fill(~kept_V, -torch.inf)
         return out
 
 
+def _likeliest(logits_V: "Tensor", top_k: int | None) -> "Tensor":
+    """Logits of which all but the `top_k` largest are −∞."""
+    import torch
+
+    if not top_k or top_k >= len(logits_V):
+        return logits_V
+    return logits_V.masked_fill(logits_V < logits_V.topk(top_k).values[-1], -torch.inf)
+
+
 def _nucleus(logp_V: "Tensor", top_p: float) -> "Tensor":
     """Which tokens are in the smallest set that holds `top_p` of the probability."""
     import torch
 
+    if top_p >= 1:
+        return torch.ones_like(logp_V, dtype=torch.bool)
     sorted_V, order_V = logp_V.sort(descending=True)
     before_V = sorted_V.exp().cumsum(-1) - sorted_V.exp()
     kept_V = torch.zeros_like(logp_V, dtype=torch.bool)

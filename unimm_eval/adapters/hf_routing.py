@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from unimm_eval.adapters import hf
 from unimm_eval.adapters.windows import Window, passes, rolling_windows
 from unimm_eval.api import (
@@ -21,6 +19,7 @@ from unimm_eval.api import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 _LOGITS, _CHOICES = 0, -1
@@ -49,11 +48,13 @@ class HubMixture(hf.HubModel):
         """Every token of a text is counted once, in the layers that have a router; the token for a
         text's beginning and repeated context are not. Shared experts have no router. Raises
         SampleError for a picture."""
+        import numpy as np
+
         rows: list[tuple[int, Window]] = []
         for index, request in enumerate(requests):
             if not isinstance(request, DocumentRequest):
                 raise SampleError(
-                    f"Sample {request.sample_id} has a picture, and {self._name} reads text alone.",
+                    f"Sample {request.sample_id} has a picture, and {self.name} reads text alone.",
                     fix="Use experts:text, which shows no pictures.",
                 )
             rows += [(index, window) for window in self._windows(request)]
@@ -87,7 +88,7 @@ class HubMixture(hf.HubModel):
             overlap=min(request.overlap, max(0, longest - 2)),
         )
 
-    def _heard(self, windows: Sequence[Window]) -> tuple[int, list[np.ndarray]]:
+    def _heard(self, windows: Sequence[Window]) -> "tuple[int, list[np.ndarray]]":
         """E, and by layer the choices int [R, S, K] of one pass. Rows are padded on the right,
         which a causal model does not see."""
         import torch
@@ -130,5 +131,7 @@ def _listening(model: Any) -> "Iterator[list[tuple[Tensor, Tensor]]]":
 
 
 def _nothing() -> RoutingCounts:
+    import numpy as np
+
     empty = np.zeros((0, 0, 1, 1, 1), dtype=np.int64)
     return RoutingCounts(counts=empty, top_k=1, modalities=("text",), purposes=("text",))

@@ -14,12 +14,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from unimm_eval.api import ImageRequest, Picture, PictureError, UserError, stable_hash
 from unimm_eval.data import sha256_file
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PREFIX = "images:"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -35,6 +36,7 @@ class ImagesFolder:
 
     summary = "pictures that are there already, in a benchmark's own folder layout"
     examples = ("images:DIR",)
+    capabilities = frozenset({"GeneratesImages"})
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -46,7 +48,7 @@ class ImagesFolder:
     @classmethod
     def capabilities_for(cls, spec: str) -> frozenset[str]:
         _folder_of(spec)
-        return frozenset({"GeneratesImages"})
+        return cls.capabilities
 
     @classmethod
     def load(cls, spec: str, *, device: str, dtype: str) -> "ImagesFolder":
@@ -69,7 +71,7 @@ class ImagesFolder:
     def describe(self) -> Mapping[str, Any]:
         return {"pictures": sum(len(paths) for paths in self._files.values())}
 
-    def generate_images(self, requests: Sequence[ImageRequest]) -> list[np.ndarray]:
+    def generate_images(self, requests: Sequence[ImageRequest]) -> "list[np.ndarray]":
         """The pictures as they are in their files. Raises PictureError for the first that cannot be
         had."""
         return [self.picture(request.key, request.repeat).load() for request in requests]

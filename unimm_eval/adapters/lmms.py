@@ -21,7 +21,15 @@ from typing import Any
 from unimm_eval import api
 from unimm_eval.adapters.hf_files import HubSource
 from unimm_eval.adapters.settled import settled
-from unimm_eval.api import ChatRequest, Picture, UserError, content_hash, encode_png, stable_hash
+from unimm_eval.api import (
+    READS_PICTURES,
+    ChatRequest,
+    Picture,
+    UserError,
+    content_hash,
+    encode_png,
+    stable_hash,
+)
 
 PREFIX = "lmms:"
 _FIX = "Give --model lmms:NAME?arg=value&arg=value with the arguments of lmms-eval's model."
@@ -65,6 +73,7 @@ class LmmsModel:
 
     summary = "models of lmms-eval by their names there, in a process of their own"
     examples = ("lmms:qwen2_5_vl?pretrained=ORG/NAME", "lmms:llava_hf?pretrained=ORG/NAME")
+    capabilities = frozenset({"GeneratesText", READS_PICTURES})
 
     def __init__(self, process: "_Process", spec: Spec, loaded: Mapping[str, Any]) -> None:
         self._process = process
@@ -79,7 +88,7 @@ class LmmsModel:
     @classmethod
     def capabilities_for(cls, spec: str) -> frozenset[str]:
         Spec.parse(spec)
-        return frozenset({"GeneratesText"})
+        return cls.capabilities
 
     @classmethod
     def load(cls, spec: str, *, device: str, dtype: str) -> "LmmsModel":

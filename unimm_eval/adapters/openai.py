@@ -9,9 +9,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from unimm_eval.adapters.openai_scores import ServerScores, echo_body, read_echo
 from unimm_eval.adapters.openai_server import (
@@ -25,6 +23,7 @@ from unimm_eval.adapters.openai_server import (
 )
 from unimm_eval.adapters.settled import settled
 from unimm_eval.api import (
+    READS_PICTURES,
     ChatRequest,
     ImageRequest,
     Picture,
@@ -35,6 +34,9 @@ from unimm_eval.api import (
 )
 from unimm_eval.judges.openai import picture_part, text_of
 from unimm_eval.judges.session import NotOfferedError, Patience, RefusedError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _PROBE_TRIES = 4
 _MOST_STOPS = 4  # of OpenAI's; answers are cut here at the others
@@ -69,6 +71,7 @@ class Offer:
     def capabilities(self) -> frozenset[str]:
         offered = {
             "GeneratesText": self.chats,
+            READS_PICTURES: self.chats,  # a server that is shown none says so, sample by sample
             "ScoresText": self.scores,
             "GeneratesImages": self.form is not None,
         }
@@ -80,6 +83,7 @@ class OpenAIModel:
 
     summary = "a model behind an OpenAI-compatible server: its text, likelihoods and pictures"
     examples = ("openai:MODEL@http://127.0.0.1:8000/v1", "openai:MODEL@URL?concurrency=16")
+    capabilities = frozenset({"ScoresText", "GeneratesText", READS_PICTURES, "GeneratesImages"})
 
     def __init__(self, server: Server, offer: Offer) -> None:
         self._server = server
@@ -170,12 +174,12 @@ class OpenAIModel:
                 return ""  # all that it may write went into thoughts, which are no answer
             raise SampleError(f"Sample {request.sample_id}: {self.name}: {error}.") from error
 
-    def _generate_images(self, requests: Sequence[ImageRequest]) -> list[np.ndarray]:
+    def _generate_images(self, requests: Sequence[ImageRequest]) -> "list[np.ndarray]":
         """With as many of the settings as the server takes (`picture_settings_sent`). Raises
         SampleError for a prompt that is refused, PictureError for what is no picture."""
         return self._server.each(self._picture, requests)
 
-    def _picture(self, request: ImageRequest) -> np.ndarray:
+    def _picture(self, request: ImageRequest) -> "np.ndarray":
         if request.solver != "euler":
             raise UserError(
                 f"{self.name} has a solver of its own; {request.solver} cannot be asked for.",
@@ -309,7 +313,7 @@ def _picture_body(prompt: str, settings: Mapping[str, Any], form: Sequence[str])
     return {"prompt": prompt, "n": 1, **{name: known[name] for name in form}}
 
 
-def _picture_of(answer: Mapping[str, Any], *, sample_id: str) -> np.ndarray:
+def _picture_of(answer: Mapping[str, Any], *, sample_id: str) -> "np.ndarray":
     """Raises PictureError when there is none in the answer."""
     row = answer["data"][0]
     data = row.get("b64_json") if isinstance(row, dict) else None

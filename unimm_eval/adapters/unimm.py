@@ -10,6 +10,8 @@ import numpy as np
 
 from unimm_eval.adapters.windows import Window, rolling_windows
 from unimm_eval.api import (
+    CAPABILITIES,
+    READS_PICTURES,
     ChatRequest,
     ContinuationRequest,
     DenoiseRequest,
@@ -26,6 +28,7 @@ from unimm_eval.api import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from unimm_eval.adapters.unimm_frames import CheckpointFrames
@@ -47,6 +50,7 @@ class UnimmCheckpoint:
 
     summary = "checkpoints of unimm-train: the embedded demo, or a folder"
     examples = ("demo", "path/to/checkpoint")
+    capabilities = frozenset({*CAPABILITIES, READS_PICTURES})
 
     def __init__(self, checkpoint: "Checkpoint", *, name: str) -> None:
         """Raises UserError when the frozen encoder cannot be loaded."""
@@ -79,7 +83,7 @@ class UnimmCheckpoint:
         files = _read(_folder(spec))
         with _encoder_problems():
             files.encoder.check()
-        always = {"ScoresText", "GeneratesText", "DenoisesImages"}
+        always = {"ScoresText", "GeneratesText", READS_PICTURES, "DenoisesImages"}
         draws = {"GeneratesImages", "PredictsFrames"} if files.encoder.decodes else set[str]()
         routes = {"ExposesRouting", "HasTwin"} if files.config.feed_forward == "moe" else set[str]()
         return frozenset({*always, *draws, *routes})
@@ -205,7 +209,7 @@ class UnimmCheckpoint:
         """Raises SampleError for one that does not fit the model together with its answer."""
         return self._chat.answers(requests)
 
-    def generate_images(self, requests: Sequence[ImageRequest]) -> list[np.ndarray]:
+    def generate_images(self, requests: Sequence[ImageRequest]) -> "list[np.ndarray]":
         from unimm_eval.model.generate import generate_pictures
 
         for request in requests:
@@ -330,14 +334,15 @@ class UnimmCheckpoint:
             understanding=self._encoder.understanding_channels > 0,
         )
 
-    def _latents(self, encoder: "Encoder", picture: Picture) -> np.ndarray:
+    def _latents(self, encoder: "Encoder", picture: Picture) -> "np.ndarray":
         """fp32 [T, C]."""
+        import numpy as np
         import torch
 
         pixels: Tensor = encoder.fit(torch.from_numpy(np.array(picture.load())))
         return encoder.encode(pixels[None])[0].numpy()
 
-    def _decode(self, latents: "Tensor") -> np.ndarray:
+    def _decode(self, latents: "Tensor") -> "np.ndarray":
         """[I, T, C] → uint8 [I, height, width, 3]."""
         return self._encoder.decode(latents.float().cpu()).numpy()
 

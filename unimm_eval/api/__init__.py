@@ -5,6 +5,7 @@ This room imports nothing of ours but itself; everything else is written against
 
 from unimm_eval.api.capabilities import (
     CAPABILITIES,
+    READS_PICTURES,
     Adapter,
     CaptionRequest,
     ChatRequest,
@@ -97,6 +98,7 @@ __all__ = [
     "EXIT_OK",
     "EXIT_USER",
     "EXIT_WORSE",
+    "READS_PICTURES",
     "REPORTED_FOLDER",
     "RESULTS_FILE",
     "SCHEMA_VERSION",

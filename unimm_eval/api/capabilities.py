@@ -8,11 +8,12 @@ batched with; random numbers come from `seed` alone.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from unimm_eval.api.pictures import Picture
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +152,7 @@ class RoutingCounts:
     t = 1, a clean picture. Text has no time and stands in bin 0.
     """
 
-    counts: np.ndarray
+    counts: "np.ndarray"
     top_k: int
     modalities: tuple[str, ...]
     purposes: tuple[str, ...]
@@ -182,6 +183,9 @@ class ScoresText(Protocol):
 
 @runtime_checkable
 class GeneratesText(Protocol):
+    """Of a model whose attribute `reads_pictures` is False, text from text alone; any other can be
+    shown pictures between it, which is the capability "ReadsPictures" (`READS_PICTURES`)."""
+
     def generate_text(self, requests: Sequence[ChatRequest]) -> list[str]: ...
 
 
@@ -195,7 +199,7 @@ class CountsTokens(Protocol):
 
 @runtime_checkable
 class GeneratesImages(Protocol):
-    def generate_images(self, requests: Sequence[ImageRequest]) -> list[np.ndarray]:
+    def generate_images(self, requests: Sequence[ImageRequest]) -> "list[np.ndarray]":
         """One uint8 [height, width, 3] array a request."""
 
 
@@ -216,7 +220,7 @@ class FrameContext(Protocol):
         guidance_scale: float = 3.0,
         num_inference_steps: int = 25,
         solver: Solver = "euler",
-    ) -> np.ndarray:
+    ) -> "np.ndarray":
         """uint8 [sequence, kept frame, height, width, 3]: the last frame, or one an action.
 
         All sequences have the same number of actions; `seeds` has one number a sequence.
@@ -232,7 +236,7 @@ class PredictsFrames(Protocol):
 class ExposesFeatures(Protocol):
     def features(
         self, pictures: Sequence[Picture], *, layers: Sequence[int], pool: Literal["mean", "tokens"]
-    ) -> dict[str, np.ndarray]:
+    ) -> "dict[str, np.ndarray]":
         """Per layer of the frozen encoder (`encoder.N`) and of the backbone (`backbone.N`)."""
 
 
@@ -262,6 +266,9 @@ class Adapter(Protocol):
     """One line for the list of models."""
     examples: ClassVar[tuple[str, ...]]
     """Specs that it accepts, for the list of models and for the nearest name in messages."""
+
+    capabilities: ClassVar[frozenset[str]]
+    """Names of all that a model of this kind may be able to do, for the list of models."""
 
     @classmethod
     def matches(cls, spec: str) -> bool:
@@ -302,6 +309,9 @@ class TellsLineage(Protocol):
         """Raises UserError."""
 
 
+READS_PICTURES = "ReadsPictures"
+"""Name of what a model that writes text has where it can be asked about pictures."""
+
 CAPABILITIES: dict[str, type] = {
     "ScoresText": ScoresText,
     "GeneratesText": GeneratesText,
@@ -316,7 +326,7 @@ CAPABILITIES: dict[str, type] = {
 
 def capabilities_of(model: object) -> frozenset[str]:
     """Names of the capabilities that `model` (an object or a class) implements."""
-    return frozenset(
+    found = {
         name
         for name, protocol in CAPABILITIES.items()
         if all(
@@ -324,4 +334,7 @@ def capabilities_of(model: object) -> frozenset[str]:
             for method in vars(protocol)
             if not method.startswith("_")
         )
-    )
+    }
+    if "GeneratesText" in found and getattr(model, "reads_pictures", True):
+        found.add(READS_PICTURES)
+    return frozenset(found)

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from unimm_eval.api.errors import PictureError
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -38,10 +37,10 @@ _TURNS: Mapping[object, str] = {
 class Picture:
     """A picture in memory (`array`, uint8 [height, width, 3]) or in a file (`path`)."""
 
-    array: np.ndarray | None = None
+    array: "np.ndarray | None" = None
     path: Path | None = None
 
-    def load(self) -> np.ndarray:
+    def load(self) -> "np.ndarray":
         """Decode to uint8 [height, width, 3] RGB. Raises PictureError."""
         if self.array is not None:
             return self.array
@@ -62,8 +61,9 @@ class Picture:
             raise PictureError(f"{self.path}: cannot be read ({error.strerror})") from error
 
 
-def decode_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> "np.ndarray":
     """Decode image bytes to uint8 RGB, EXIF-rotated. Raises PictureError naming `name`."""
+    import numpy as np
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -98,7 +98,7 @@ def _upright(image: "Image.Image") -> "Image.Image":
     return image if turn is None else image.transpose(Image.Transpose[turn])
 
 
-def encode_png(array: np.ndarray) -> bytes:
+def encode_png(array: "np.ndarray") -> bytes:
     """PNG bytes of a uint8 [height, width, 3] array; equal arrays give equal bytes."""
     from PIL import Image
 

@@ -5,11 +5,12 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from unimm_eval.api.pictures import Picture
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Score:
     repeat: int = 0
     values: Mapping[str, float] = field(default_factory=dict)
     payload: Mapping[str, Any] = field(default_factory=dict)
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    arrays: "Mapping[str, np.ndarray]" = field(default_factory=dict)
     unscored: str | None = None
     outage: bool = False
 

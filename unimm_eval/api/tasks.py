@@ -4,13 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from unimm_eval.api.pictures import Picture
 from unimm_eval.api.samples import Exhibit, Item, Output, Sample, Score, stable_hash
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Direction = Literal["higher", "lower"]
 
@@ -122,8 +124,10 @@ class Context:
     device: str
     data_dir: Path
 
-    def rng(self, item: Item, key: str = "") -> np.random.Generator:
+    def rng(self, item: Item, key: str = "") -> "np.random.Generator":
         """Generator of one item; `key` separates several uses within it."""
+        import numpy as np
+
         words = [item.seed & 0xFFFFFFFF, item.seed >> 32, *key.encode()]
         return np.random.default_rng(np.random.SeedSequence(words))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unimm_eval import data
-from unimm_eval.api import Model, Task, UserError, capabilities_of
+from unimm_eval.api import READS_PICTURES, Model, Task, UserError, capabilities_of
 from unimm_eval.engine.groups import spread_settings
 from unimm_eval.engine.judging import MakeJudge, find_judge
 from unimm_eval.engine.lineage import check_child, lineage_of
@@ -276,7 +276,8 @@ def _left_out(asked: Mapping[Task, Subject], *, named: frozenset[str]) -> dict[s
 
 
 def _missing(subject: Subject, task: Task) -> list[str]:
-    return sorted(task.requires() - subject.capabilities)
+    shown = {READS_PICTURES} if task.about_pictures else set[str]()
+    return sorted((task.requires() | shown) - subject.capabilities)
 
 
 def _check_capabilities(subject: Subject, task: Task) -> None:
