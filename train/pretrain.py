@@ -19,6 +19,7 @@ from unimm_eval.api import IncompleteError, UserError
 from unimm_eval.model.allocator import keep_freed_memory
 from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.train.batches import Share, first_batch, shares, source_names
+from unimm_eval.train.data.sources import with_fingerprints
 from unimm_eval.train.guard import SPIKE_THRESHOLD, WINDOW, LossGuard, stop
 from unimm_eval.train.log import StepLog, TrainingLog, read_log
 from unimm_eval.train.loss_weights import loss_weights
@@ -31,6 +32,7 @@ from unimm_eval.train.recipe import Recipe, save_recipe
 from unimm_eval.train.state import States
 from unimm_eval.train.throughput import peak_flops, training_flops
 from unimm_eval.train.totals import Totals, totals_of
+from unimm_eval.train.trained import freeze
 
 TOKENIZER_DOCUMENTS = 4000
 TOKENIZER_SEED = 0
@@ -79,7 +81,7 @@ class Pretraining:
         keep: int = 2,
         asynchronous: bool = False,
     ) -> None:
-        recipe = with_fingerprint(recipe.with_weights())
+        recipe = with_fingerprints(with_fingerprint(recipe.with_weights()))
         layout = layout or Layout()
         self.recipe, self.folder, self.workers = recipe, folder, workers
         self.ranks = Ranks(device)
@@ -99,6 +101,7 @@ class Pretraining:
             )
         dtype = getattr(torch, recipe.dtype)
         self.model = build_model(config, layout, self.ranks, dtype=dtype, seed=recipe.seed)
+        freeze(self.model, trained=recipe.trained)
         self.optimizer = MasterWeights(self.model, recipe.optimizer, ema=recipe.ema)
         self.weights = loss_weights(recipe)
         self.states = States(folder, self.ranks, keep=keep, asynchronous=asynchronous)
@@ -110,7 +113,7 @@ class Pretraining:
             self.warnings = [f"{what}; going on from step {state.step}" for what in state.warnings]
             self.weights.load_state(state.values)
         elif recipe.parent is not None:
-            load_weights(recipe, self.model, lambda: first_batch(recipe, self.tokenizer))
+            load_weights(recipe, self.model, lambda: first_batch(recipe, self.tokenizer, folder))
             self.optimizer.restart_average()
         if not layout.fsdp:
             self.model.cast(dtype)
@@ -154,7 +157,12 @@ class Pretraining:
         log = TrainingLog(self.folder, step=self.step) if self.ranks.first else None
         with _signals() as signals, contextlib.closing(log) if log else contextlib.nullcontext():
             for share in shares(
-                self.recipe, self.tokenizer, self.ranks, steps=steps, workers=self.workers
+                self.recipe,
+                self.tokenizer,
+                self.folder,
+                self.ranks,
+                steps=steps,
+                workers=self.workers,
             ):
                 entry = loop.step(share)
                 stopping = self.ranks.any(bool(signals))

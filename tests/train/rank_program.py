@@ -5,24 +5,24 @@ from pathlib import Path
 
 from small_recipe import small_recipe
 
-from unimm_eval.train import pretrain
-from unimm_eval.train.mixture import WorldMixture
+from unimm_eval.train import batches
 from unimm_eval.train.pretrain import Pretraining
+from unimm_eval.train.rows import RecipeRows
 
 CENTRED = small_recipe(centering={"alpha": 0.3, "momentum": 0.8}, steps=6)
 UNEVEN = small_recipe(stages=({"from_step": 0, "mixture": {"text": 0.7, "text_to_image": 0.3}},))
 PICTURES = small_recipe(stages=({"from_step": 0, "mixture": {"text_to_image": 1.0}},))
 
 
-class UnevenRows(WorldMixture):
+class UnevenRows(RecipeRows):
     """Of two ranks one gets text with few pictures, the other nothing but pictures."""
 
-    def __init__(self, recipe, tokenizer):
-        super().__init__(recipe, tokenizer)
-        self.pictures = WorldMixture(PICTURES, tokenizer)
+    def __init__(self, recipe, tokenizer, folder):
+        super().__init__(recipe, tokenizer, folder)
+        self.pictures = RecipeRows(PICTURES, tokenizer, folder)
 
-    def row(self, k):
-        return super().row(k) if k % 2 == 0 else self.pictures.row(k)
+    def read(self, k):
+        return super().read(k) if k % 2 == 0 else self.pictures.read(k)
 
 
 def main(command, folder):
@@ -31,7 +31,7 @@ def main(command, folder):
         return
     Pretraining(CENTRED, folder / "unstopped", workers=0).run()
     Pretraining(CENTRED, folder / "stopped", workers=0).run(until=3)
-    pretrain.WorldMixture = UnevenRows
+    batches.RecipeRows = UnevenRows
     Pretraining(UNEVEN, folder / "uneven", workers=0).run(until=1)
 
 

@@ -42,10 +42,10 @@ def test_ranks_with_few_and_with_many_pictures_have_the_gradient_of_one(
 ):
     """Sums are divided by what all ranks count, a modality at a time: after the first step AdamW's
     first moment is the gradient times 1 − β1."""
-    monkeypatch.setattr("unimm_eval.train.pretrain.WorldMixture", UnevenRows)
+    monkeypatch.setattr("unimm_eval.train.batches.RecipeRows", UnevenRows)
     (tmp_path / "tokenizer.json").write_bytes((folder / "uneven" / "tokenizer.json").read_bytes())
     alone = Pretraining(UNEVEN, tmp_path, workers=0)
-    rows = UnevenRows(UNEVEN, alone.tokenizer)
+    rows = UnevenRows(UNEVEN, alone.tokenizer, tmp_path)
     few, many = (
         sum(isinstance(part, PictureSegment) for k in mine for doc in rows.row(k) for part in doc)
         for mine in ((0, 2), (1, 3))

@@ -7,7 +7,7 @@ found bad when it is read leaves its part of the row empty.
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,10 +34,12 @@ class Skip:
 class SkippedRecords:
     """`skipped.jsonl` of a run: a line for each record that was left out, once."""
 
-    def __init__(self, folder: Path, *, share: float) -> None:
-        self._path, self._share = folder / SKIPPED, share
+    def __init__(self, folder: Path, *, share: float, sizes: Mapping[str, int]) -> None:
+        """`sizes` are the records of each source, `share` of which are let pass."""
+        self._path, self._share, self._sizes = folder / SKIPPED, share, sizes
         self._known: set[tuple[str, str]] = set()
-        self._met: Counter[str] = Counter()
+        self._bad: dict[str, set[str]] = {name: set() for name in sizes}
+        self._read: Counter[str] = Counter()
         if self._path.exists():
             for line in self._path.read_text(encoding="utf-8").splitlines():
                 try:
@@ -48,29 +50,28 @@ class SkippedRecords:
 
     def add(self, skips: Iterable[Skip]) -> None:
         """Log those that are not there yet."""
-        for skip in skips:
-            self._met[skip.source] += 1
-            if (skip.source, skip.place) in self._known:
-                continue
-            self._known.add((skip.source, skip.place))
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+        new = [skip for skip in skips if (skip.source, skip.place) not in self._known]
+        if new:
+            self._known.update((skip.source, skip.place) for skip in new)
             with open(self._path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(skip), ensure_ascii=False) + "\n")
+                lines = [json.dumps(asdict(skip), ensure_ascii=False) for skip in new]
+                file.write("".join(f"{line}\n" for line in lines))
 
-    def met(self, source: str) -> int:
-        """How often a record of `source` was left out since this process began."""
-        return self._met[source]
+    def met(self, skips: Sequence[Skip], *, documents: Mapping[str, int]) -> None:
+        """Log what was left out beside so many `documents` of each source.
 
-    def check(self, read: dict[str, int], sizes: dict[str, int]) -> None:
-        """Raises UserError when more than the share let pass of the records `read` since this
-        process began were left out; judged by the first thousand at least, or by all of a source
-        whose size is less."""
-        for source, count in read.items():
-            looked_at = min(sizes[source], max(count, _FIRST))
-            if self._met[source] > math.floor(self._share * looked_at):
-                raise too_many(
-                    source, bad=self._met[source], of=looked_at, share=self._share, log=self._path
-                )
+        Raises UserError when more of the records that were read since this process began are bad
+        than are let pass; judged by the first thousand at least, or by all of a smaller source.
+        """
+        self.add(skips)
+        self._read.update(documents)
+        for skip in skips:
+            self._read[skip.source] += 1
+            self._bad[skip.source].add(skip.place)
+        for name in {skip.source for skip in skips}:
+            looked_at = min(self._sizes[name], max(self._read[name], _FIRST))
+            if (bad := len(self._bad[name])) > math.floor(self._share * looked_at):
+                raise too_many(name, bad=bad, of=looked_at, share=self._share, log=self._path)
 
 
 def check_share(source: str, skips: list[Skip], *, of: int, share: float) -> None:

@@ -6,8 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from unimm_eval.api import SampleError
-from unimm_eval.model.sequence import Document
-from unimm_eval.model.tokenizer import Tokenizer
+from unimm_eval.model.sequence import Document, document_length
 from unimm_eval.train.data.bad import BadRecord, Skip
 from unimm_eval.train.data.measure import Measured
 from unimm_eval.train.data.packing import pack_frames, pack_whole
@@ -55,14 +54,14 @@ class PackedRecords:
         records: Records,
         measured: Measured,
         *,
-        tokenizer: Tokenizer,
         pictures: Pictures,
         cached: CachedLatents | None,
         length: int,
     ) -> None:
-        self.name, self.reader, self.tokenizer = name, records, tokenizer
+        self.name, self.reader = name, records
         self.pictures, self.cached = pictures, cached
-        frame = pictures.encoder.tokens + 2
+        self._frame = frame = pictures.encoder.tokens + 2
+        self._lengths, self._pictures = measured.tokens, measured.pictures
         least = measured.tokens
         if records.cut:  # what is before the first frame, and that one
             least = least - np.maximum(measured.pictures - 1, 0) * frame
@@ -121,7 +120,16 @@ class PackedRecords:
             rng=rng,
             stage=stage,
         )
-        return self.reader.document(record, self.tokenizer, shown, begin=begin, end=end)
+        document = self.reader.document(record, shown, begin=begin, end=end)
+        if document_length(document) > self._room(number, begin, end):
+            raise BadRecord("takes more tokens than when it was measured")
+        return document
+
+    def _room(self, number: int, begin: int, end: int) -> int:
+        """Tokens of a piece as they were measured."""
+        missing = int(self._pictures[number]) - (end - begin)
+        first = int(self._lengths[number]) - missing * self._frame
+        return first if begin == 0 else 1 + (end - begin) * self._frame
 
     def _latents(self, number: int, record: Record, begin: int, end: int) -> Sequence[Latents]:
         """Of pictures `begin` to before `end`."""

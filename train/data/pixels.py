@@ -8,8 +8,6 @@ import numpy as np
 from unimm_eval.api import Picture
 from unimm_eval.train.data.bad import BadRecord
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-
 
 def file_name(value: object) -> str:
     """`value`, if it can name a file. Raises BadRecord."""

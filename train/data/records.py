@@ -38,11 +38,10 @@ class Records(ABC):
     cut: ClassVar[bool] = False
     """Whether a document may be cut between two pictures; otherwise it stays whole."""
 
-    sampled: ClassVar[bool] = True
-    """Whether its files are known by what is in them, and not by names and sizes alone."""
-
     @abstractmethod
-    def __init__(self, spec: Any, files: Sequence[Path], folder: Path) -> None:
+    def __init__(
+        self, spec: Any, files: Sequence[Path], folder: Path, tokenizer: Tokenizer
+    ) -> None:
         """Open what `index` wrote of the same files."""
 
     @staticmethod
@@ -68,11 +67,9 @@ class Records(ABC):
         """A record, None where there is nothing. Raises BadRecord."""
 
     @abstractmethod
-    def document(
-        self, record: Record, tokenizer: Tokenizer, shown: Shown, *, begin: int, end: int
-    ) -> Document:
+    def document(self, record: Record, shown: Shown, *, begin: int, end: int) -> Document:
         """The document of a record with its pictures from `begin` to before `end`, which are all
-        of them unless `cut`. Raises BadRecord or SampleError."""
+        of them unless `cut`; they are shown as 0, 1 and so on. Raises BadRecord or SampleError."""
 
     @property
     def conditioned(self) -> float:

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from unimm_eval.world.nwm_datasets import DATASETS
+
 _PLACES = {"path", "images", "videos", "trajectories"}
 
 
@@ -131,7 +133,9 @@ class NavigationSource(_Source):
     )
 
     @model_validator(mode="after")
-    def _forward(self) -> "NavigationSource":
+    def _known(self) -> "NavigationSource":
+        if self.dataset not in DATASETS:
+            raise ValueError(f"no data set {self.dataset!r}; there are {', '.join(DATASETS)}")
         if not 1 <= self.distance[0] <= self.distance[1]:
             raise ValueError(f"distance {self.distance} is not from 1 or more to as much or more")
         return self

@@ -80,6 +80,10 @@ class Shown:
     rng: np.random.Generator
     stage: Stage
 
+    def left_out(self) -> bool:
+        """Whether the condition of this document is left out, for guidance; drawn each time."""
+        return bool(self.rng.random() < self.pictures.recipe.condition_dropout)
+
     def clean(self, number: int) -> PictureSegment:
         return self.pictures.clean(self.latents[number])
 

@@ -5,20 +5,28 @@ from typing import Any
 
 from unimm_eval.api import UserError
 from unimm_eval.model.tokenizer import Tokenizer
+from unimm_eval.train.data.actions import Actions
 from unimm_eval.train.data.bad import check_share
+from unimm_eval.train.data.captions import Captions
 from unimm_eval.train.data.conversations import Conversations
 from unimm_eval.train.data.files import fingerprint
 from unimm_eval.train.data.finite import FiniteSource, PackedRecords
 from unimm_eval.train.data.measure import measure, measured
+from unimm_eval.train.data.navigation import Navigation
 from unimm_eval.train.data.records import Records
 from unimm_eval.train.data.schema import SourceSpec, TextSource
 from unimm_eval.train.data.show import Pictures
 from unimm_eval.train.data.store import kept
 from unimm_eval.train.data.texts import text_fingerprint
 from unimm_eval.train.data.tokens import PackedTexts
+from unimm_eval.train.data.video import Videos
 from unimm_eval.train.recipe import Recipe
 
 KINDS: dict[str, type[Records]] = {
+    "captions": Captions,
+    "video": Videos,
+    "actions": Actions,
+    "navigation": Navigation,
     "conversations": Conversations,
 }
 """Sources with pictures, by kind."""
@@ -51,16 +59,16 @@ def source_fingerprint(spec: SourceSpec, name: str) -> str:
     if isinstance(spec, TextSource):
         return text_fingerprint(spec, name)
     kind = KINDS[spec.kind]
-    return fingerprint(kind.files(spec, name), sampled=kind.sampled)
+    return fingerprint(kind.files(spec, name))
 
 
-def open_records(spec: Any, name: str, cache: Path) -> Records:
+def open_records(spec: Any, name: str, cache: Path, tokenizer: Tokenizer) -> Records:
     """The records of a source with pictures, indexed once. Raises UserError."""
     kind = KINDS[spec.kind]
     files = kind.files(spec, name)
-    key = [spec.kind, fingerprint(files, sampled=kind.sampled), spec.settings()]
+    key = [spec.kind, fingerprint(files), spec.settings()]
     folder = kept(cache, "index", key, lambda folder: kind.index(spec, files, folder))
-    return kind(spec, files, folder)
+    return kind(spec, files, folder, tokenizer)
 
 
 def open_source(
@@ -72,7 +80,7 @@ def open_source(
     if isinstance(spec, TextSource):
         found = PackedTexts(name, spec, tokenizer=tokenizer, cache=cache, length=recipe.length)
     else:
-        records = open_records(spec, name, cache)
+        records = open_records(spec, name, cache, tokenizer)
         tokens = pictures.encoder.tokens
         key = [spec.kind, source_fingerprint(spec, name), spec.settings()]
 
@@ -84,10 +92,11 @@ def open_source(
             name,
             records,
             measured(folder, source=name),
-            tokenizer=tokenizer,
             pictures=pictures,
             cached=None,
             length=recipe.length,
         )
+    if not found.records:
+        raise UserError(f"sources.{name}: there is nothing in it")
     check_share(name, found.skips, of=found.records, share=recipe.max_bad_records)
     return found
