@@ -18,6 +18,7 @@ EXTRAS = {
     "ray": "ray",
     "diffusers": "diffusers",
     "modelscope": "modelscope",
+    "hdf5": "h5py",
     "track": "wandb",
     "test": "pytest",
 }

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unimm_eval.api import Picture, SampleError, UserError, encode_png
+from unimm_eval.api import Picture, PictureError, SampleError, UserError, encode_png
 from unimm_eval.world.nwm_pickle import load_arrays
 from unimm_eval.world.poses import local_actions
 
@@ -64,10 +64,10 @@ class Trajectory:
         return np.column_stack((self.positions, self.yaw))
 
     def frame(self, i: int) -> Picture:
-        """The picture at pose i. Raises SampleError when there is no such frame."""
+        """The picture at pose i. Raises PictureError when there is no such frame."""
         picture = self.pictures[i] if 0 <= i < len(self.pictures) else None
         if picture is None:
-            raise SampleError(f"{self.name}: frame {i} is missing")
+            raise PictureError(f"{self.name}: frame {i} is missing")
         return picture
 
     def fault(self, frames: Iterable[int], *, poses: Iterable[int] = ()) -> str:
@@ -86,7 +86,7 @@ class Trajectory:
         for i in shown:
             try:
                 sizes.setdefault(self.frame(i).load().shape[:2], i)
-            except SampleError as error:
+            except PictureError as error:
                 return error.what if self.name in error.what else f"{self.name}: {error.what}"
         if len(sizes) > 1:
             (size, i), (other, j) = list(sizes.items())[:2]

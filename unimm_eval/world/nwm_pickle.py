@@ -39,7 +39,8 @@ class _Record:
     """What numpy wrote: a name, the arguments behind it and the state set on it."""
 
     def __init__(self, *arguments: Any) -> None:
-        self.arguments, self.state = arguments, None
+        self.arguments = arguments
+        self.state: Any = None
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -76,7 +77,7 @@ class _Dtype(_Record):
         name, order = self.arguments[0], self.state[1] if self.state else "="
         if not isinstance(name, str) or name[:1] not in _NUMBERS or not name[1:].isdigit():
             raise ValueError(f"numbers of type {name!r}")
-        return np.dtype(name).newbyteorder("=" if order == "|" else order)
+        return np.dtype(name if order == "|" else order + name)
 
 
 class _Bytes(_Record):

@@ -89,6 +89,6 @@ def _h5py() -> Any:
     except ImportError as error:
         raise UserError(
             "RECON's recordings are HDF5 files, and h5py is not installed.",
-            fix="pip install h5py",
+            fix="pip install 'unimm-eval[hdf5]'",
         ) from error
     return h5py

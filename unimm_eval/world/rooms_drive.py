@@ -87,7 +87,7 @@ def _told(
     """The poses with those that up to `count` actions lead to, and the actions. What would end in a
     wall or pillar is drawn again; where only that can be drawn, the drive ends, after a stay if it
     had no action yet."""
-    driven, actions = list(poses), []
+    driven, actions = list(poses), list[str]()
     while len(actions) < count:
         for _ in range(_TRIES):
             text, motion = order(rng, room, driven[-1], len(actions))
