@@ -6,6 +6,7 @@ what it is made of can be said in several ways (`budget.py`); saying it one way 
 away.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from unimm_eval.api import UserError
 
 _LENGTHS = ("steps", "tokens", "flops")
 _MIXTURES = ("stages", "mixture")
+_SWEEP_LEVELS = 3  # of a study's own tables: sweep, axes, values; then come fields of recipes
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -51,7 +53,10 @@ def laid_over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
             left.pop(key, None)
     if any(key in changes for key in _MIXTURES) and isinstance(left.get("tokens"), dict):
         del left["tokens"]
-    return _merged(left, changes)
+    values = _merged(left, {key: value for key, value in changes.items() if key != "sweep"})
+    if isinstance(changes.get("sweep"), dict):
+        values["sweep"] = _merged(left.get("sweep", {}), changes["sweep"], levels=_SWEEP_LEVELS)
+    return values
 
 
 def _read(path: Path, *, behind: tuple[Path, ...]) -> dict[str, Any]:
@@ -89,14 +94,19 @@ def _load(path: Path, *, behind: tuple[Path, ...]) -> dict[str, Any]:
     return values
 
 
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def _merged(
+    base: dict[str, Any], changes: dict[str, Any], *, levels: float = math.inf
+) -> dict[str, Any]:
+    """Keys without a value take the inherited ones away in the first `levels` of tables; below,
+    they stay, to do so later."""
     values = dict(base)
     for key, change in changes.items():
-        if change is None:
+        if change is None and levels > 0:
             values.pop(key, None)
         elif isinstance(change, dict):
             inherited = values.get(key)
-            values[key] = _merged(inherited if isinstance(inherited, dict) else {}, change)
+            inherited = inherited if isinstance(inherited, dict) else {}
+            values[key] = _merged(inherited, change, levels=levels - 1)
         else:
             values[key] = change
     return values

@@ -105,6 +105,11 @@ def test_the_models_are_those_of_the_presets():
         assert config == wanted, name
 
 
+def test_experts_bring_no_width_of_a_single_layer():
+    for name, recipe in named("ffn").items():
+        assert ("hidden_dim" in recipe.model) == ("moe" not in name)
+
+
 def test_the_grid_has_every_amount_of_either_but_none_of_both():
     runs = {
         (run.labels["text"], run.labels["pictures"]): run.recipe
