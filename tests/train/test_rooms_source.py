@@ -168,3 +168,20 @@ def test_a_row_is_a_function_of_its_number_alone(tokenizer):
         assert flat(one) == flat(other)
         pairs = zip(pictures_of(one), pictures_of(other), strict=True)
         assert all(np.array_equal(a.latents, b.latents) and a.t == b.t for a, b in pairs)
+
+
+def test_a_later_stage_with_rooms_changes_no_row_and_no_identity_before_it(tokenizer):
+    values = small_recipe().model_dump()
+    values["stages"][0]["mixture"] = {"text": 1.0}
+    plain = Recipe(**values)
+    values["stages"] = [*values["stages"], {"from_step": 4, "mixture": {"rooms": 1.0}}]
+    longer = Recipe(**values)
+    assert longer.identity(4) == plain.identity(4)
+    assert longer.identity(5) != plain.identity(5)
+    before, after = (WorldMixture(recipe, tokenizer) for recipe in (plain, longer))
+    for k in range(3):
+        assert list(map(flat, after.row(k))) == list(map(flat, before.row(k)))
+    assert all(
+        len(pictures_of(document)) in (1, *range(CONTEXT + 1, CONTEXT + MOST_ACTIONS + 1))
+        for document in after.row(4 * longer.rows)
+    )

@@ -11,6 +11,7 @@ two waypoints away: a step of half a waypoint shows even in a picture of 32 x 32
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -128,17 +129,18 @@ def view(room: Room, poses: np.ndarray, *, size: int = CANVAS) -> np.ndarray:
     ceiling_FHC = rise_FRC[:, :half] >= HEIGHT - CAMERA
     floor_FHC = rise_FRC[:, half:] <= -CAMERA
     shade_FRC = _wall_shades(room, wall_FC, along_FC, pillar_FC, rise_FRC + CAMERA)
-    shade_FRC[:, :half][ceiling_FHC] = _palette_index("ceiling")
+    np.copyto(shade_FRC[:, :half], _palette_index("ceiling"), where=ceiling_FHC)
     down_H1 = CAMERA / across[half:, None]
     x_FHC = poses[:, 0, None, None] + ray_x_FC[:, None] * down_H1
     y_FHC = poses[:, 1, None, None] + ray_y_FC[:, None] * down_H1
-    tile_FHC = (np.floor(x_FHC / TILE) + np.floor(y_FHC / TILE)).astype(np.int64) & 1
-    lower = shade_FRC[:, half:]
-    lower[floor_FHC] = (_palette_index("floor") + tile_FHC)[floor_FHC]
+    # Inside the room coordinates are positive, so cutting digits off is the floor of them.
+    tile_FHC = ((x_FHC / TILE).astype(np.int32) + (y_FHC / TILE).astype(np.int32)) & 1
+    np.copyto(shade_FRC[:, half:], tile_FHC + _palette_index("floor"), where=floor_FHC)
 
-    colors_FRC3 = _palette()[shade_FRC]
-    shape = (len(poses), size, _SAMPLES, size, _SAMPLES, 3)
-    return np.rint(colors_FRC3.reshape(shape).mean(axis=(2, 4))).astype(np.uint8)
+    total_F3 = np.zeros((len(poses), size, size, 3), np.float32)
+    for down, right in product(range(_SAMPLES), repeat=2):
+        total_F3 += _palette().take(shade_FRC[:, down::_SAMPLES, right::_SAMPLES], axis=0)
+    return np.rint(total_F3 / _SAMPLES**2).astype(np.uint8)
 
 
 def _hit(
@@ -187,7 +189,8 @@ def _wall_shades(
         shade_FC = np.where(plain_FC, 2 * pillars[pillar_FC], shade_FC)
         stripe_FC &= ~plain_FC
         banded_FC = banded_FC & ~plain_FC
-    band_FRC = (np.floor(height_FRC / TILE).astype(np.int64) & 1) > 0
+    # Below the floor it does not matter, so digits may be cut off.
+    band_FRC = ((height_FRC / TILE).astype(np.int32) & 1) > 0
     dark_FRC = stripe_FC[:, None] ^ (banded_FC[:, None] & band_FRC)
     return shade_FC[:, None] + dark_FRC
 
