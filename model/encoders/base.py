@@ -82,6 +82,11 @@ class Encoder(ABC):
     def encode(self, pictures: Tensor) -> Tensor:
         """uint8 [I, size, size, 3] → fp32 [I, T, C], on the same device."""
 
+    def layers(self, pictures: Tensor) -> list[Tensor]:
+        """Tokens after each layer, fp32 [I, T, width] each; the last are what `encode` gives, and
+        all there is where no layer before it has tokens of the same grid."""
+        return [self.encode(pictures)]
+
     @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
         """fp32 [I, T, C] → uint8 [I, side, side, 3], on the same device. A decoder's side may

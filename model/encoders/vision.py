@@ -186,15 +186,26 @@ class VisionTransformer(Encoder):
         square = picture if self.stretched else central_square(picture)
         return resized(square, self.picture_size, self.filter)
 
-    @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
+        return self._run(pictures, every_layer=False)[-1]
+
+    def layers(self, pictures: Tensor) -> list[Tensor]:
+        """After each block; after the last one behind the last norm, too."""
+        return self._run(pictures, every_layer=True)
+
+    @torch.no_grad()
+    def _run(self, pictures: Tensor, *, every_layer: bool) -> list[Tensor]:
         networks = self._loaded()
         planes = to_planes(pictures.to(networks.device), self.mean, self.std).to(networks.dtype)
-        output = networks.transformer(planes)
-        features: Tensor = output.last_hidden_state[:, networks.skipped :].float()
+        output = networks.transformer(planes, output_hidden_states=every_layer)
+        # The first hidden states are the embeddings, the last those before the last norm.
+        hidden = output.hidden_states[1:-1] if every_layer else ()
+        *found, features = (
+            states[:, networks.skipped :].float() for states in (*hidden, output.last_hidden_state)
+        )
         if networks.statistics is not None:
             features = networks.statistics.normalise(features)
-        return features.to(pictures.device)
+        return [states.to(pictures.device) for states in (*found, features)]
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

@@ -3,10 +3,9 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from unimm_eval.adapters.windows import Window, rolling_windows
 from unimm_eval.api import (
@@ -20,6 +19,7 @@ from unimm_eval.api import (
     ImageRequest,
     Lineage,
     Picture,
+    PictureFeatures,
     Request,
     SampleError,
     TextScore,
@@ -52,9 +52,11 @@ class UnimmCheckpoint:
     examples = ("demo", "path/to/checkpoint")
     capabilities = frozenset({*CAPABILITIES, READS_PICTURES})
 
-    def __init__(self, checkpoint: "Checkpoint", *, name: str) -> None:
-        """Raises UserError when the frozen encoder cannot be loaded."""
+    def __init__(self, checkpoint: "Checkpoint", *, name: str, untrained: bool = False) -> None:
+        """`untrained` says that the weights are not those of the checkpoint's files but those
+        that training begins with. Raises UserError when the frozen encoder cannot be loaded."""
         from unimm_eval.adapters.unimm_chat import Chat
+        from unimm_eval.adapters.unimm_features import LayerReader
         from unimm_eval.adapters.unimm_scores import TextScores
         from unimm_eval.model.encoders import reread
 
@@ -65,9 +67,16 @@ class UnimmCheckpoint:
         with _encoder_problems():
             self._encoder = checkpoint.files.encoder.load(device=weight.device, dtype=weight.dtype)
         self._model.reread = reread(self._encoder)
-        self._name = name
+        self._name, self._untrained = name, untrained
         self._chat = Chat(self._model, self._tokenizer, show=self._clean, fits=self._check_fits)
         self._scores = TextScores(self._model, pad=self._tokenizer.pad, pack=self._pack)
+        self._layers = LayerReader(
+            self._model,
+            self._tokenizer,
+            self._encoder.reader,
+            pack=self._pack,
+            pass_tokens=PASS_TOKENS,
+        )
 
     @classmethod
     def matches(cls, spec: str) -> bool:
@@ -83,9 +92,10 @@ class UnimmCheckpoint:
         files = _read(_folder(spec))
         with _encoder_problems():
             files.encoder.check()
-        always = {"ScoresText", "GeneratesText", READS_PICTURES, "DenoisesImages"}
+        writes = {"ScoresText", "GeneratesText", READS_PICTURES}
+        always = writes | {"DenoisesImages", "ExposesFeatures", "HasTwin"}
         draws = {"GeneratesImages", "PredictsFrames"} if files.encoder.decodes else set[str]()
-        routes = {"ExposesRouting", "HasTwin"} if files.config.feed_forward == "moe" else set[str]()
+        routes = {"ExposesRouting"} if files.config.feed_forward == "moe" else set[str]()
         return frozenset({*always, *draws, *routes})
 
     @classmethod
@@ -121,7 +131,21 @@ class UnimmCheckpoint:
 
     @property
     def fingerprint(self) -> str:
-        return self._files.fingerprint
+        of_files = self._files.fingerprint
+        return stable_hash([of_files, "untrained"], length=64) if self._untrained else of_files
+
+    def twin(self) -> "UnimmCheckpoint":
+        return self if self._untrained or "twin_of" in self._files.training else self._twin
+
+    @cached_property
+    def _twin(self) -> "UnimmCheckpoint":
+        """As `unimm-train twin` would write it and `load` read it."""
+        from unimm_eval.model.checkpoint import Checkpoint, untrained_model
+
+        weight = self._model.embedding.weight
+        model = untrained_model(self._files, device=weight.device, dtype=weight.dtype)
+        twin = Checkpoint(files=self._files, model=model, tokenizer=self._tokenizer)
+        return type(self)(twin, name=f"untrained {self._name}", untrained=True)
 
     def describe(self) -> Mapping[str, Any]:
         from unimm_eval.model.counts import count_parameters
@@ -243,6 +267,12 @@ class UnimmCheckpoint:
             decode=self._decode,
             name=self._name,
         )
+
+    def features(
+        self, pictures: Sequence[Picture], *, pool: Literal["mean", "tokens"]
+    ) -> PictureFeatures:
+        """Layers of a dual encoder are those of the one that pictures are understood by."""
+        return self._layers.features(pictures, pool=pool)
 
     def flow_losses(self, requests: Sequence[DenoiseRequest]) -> list[FlowLoss]:
         import torch

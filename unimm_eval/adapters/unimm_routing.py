@@ -5,7 +5,6 @@ Shapes: B rows, S tokens a row, N = B·S, K choices a token, L layers, E routed 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,10 +18,8 @@ from unimm_eval.api import (
     DenoiseRequest,
     DocumentRequest,
     RoutingCounts,
-    stable_hash,
 )
 from unimm_eval.model import flow
-from unimm_eval.model.checkpoint import Checkpoint, untrained_model
 from unimm_eval.model.feedforward import Routing
 from unimm_eval.model.sequence import TextSegment, describe_document, document_length
 
@@ -86,20 +83,6 @@ class UnimmMixture(unimm.UnimmCheckpoint):
             for of_request in counts
         ]
 
-    def twin(self) -> "UnimmMixture":
-        return self._twin
-
-    @cached_property
-    def _twin(self) -> "UnimmMixture":
-        """As `unimm-train twin` would write it and `load` read it; a checkpoint that is a twin is
-        its own."""
-        if "twin_of" in self._files.training:
-            return self
-        weight = self._model.embedding.weight
-        model = untrained_model(self._files, device=weight.device, dtype=weight.dtype)
-        twin = Checkpoint(files=self._files, model=model, tokenizer=self._tokenizer)
-        return UntrainedMixture(twin, name=f"untrained {self._name}")
-
     def _shown(
         self, request: DocumentRequest | DenoiseRequest | CaptionRequest
     ) -> Sequence[_Shown]:
@@ -157,14 +140,3 @@ class UnimmMixture(unimm.UnimmCheckpoint):
             ],
             dim=1,
         )
-
-
-class UntrainedMixture(UnimmMixture):
-    """The twin of a checkpoint, which is none itself."""
-
-    @property
-    def fingerprint(self) -> str:
-        return stable_hash([super().fingerprint, "untrained"], length=64)
-
-    def twin(self) -> UnimmMixture:
-        return self

@@ -158,6 +158,20 @@ class RoutingCounts:
     purposes: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class PictureFeatures:
+    """What stands in a model's layers when it is shown pictures, clean, to understand them.
+
+    `stacks` are the layers by where they are: "encoder" (the frozen encoder, whose last layer is
+    what the backbone is given) and "backbone"; float32 [picture, layer, width], means over the
+    tokens of the picture, or [picture, layer, token, width], tokens row by row from top left.
+    `pixels` is what the encoder was shown: uint8 [picture, side, side, 3].
+    """
+
+    stacks: "Mapping[str, np.ndarray]"
+    pixels: "np.ndarray"
+
+
 @runtime_checkable
 class Model(Protocol):
     """The least that every model under evaluation has."""
@@ -235,9 +249,10 @@ class PredictsFrames(Protocol):
 @runtime_checkable
 class ExposesFeatures(Protocol):
     def features(
-        self, pictures: Sequence[Picture], *, layers: Sequence[int], pool: Literal["mean", "tokens"]
-    ) -> "dict[str, np.ndarray]":
-        """Per layer of the frozen encoder (`encoder.N`) and of the backbone (`backbone.N`)."""
+        self, pictures: Sequence[Picture], *, pool: Literal["mean", "tokens"]
+    ) -> PictureFeatures:
+        """All layers, of the frozen encoder and of the backbone, in one pass over the pictures.
+        Raises PictureError for a picture that cannot be looked at."""
 
 
 @runtime_checkable

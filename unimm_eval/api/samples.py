@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from unimm_eval.api.arrays import ArrayRow
 from unimm_eval.api.pictures import Picture
 
 if TYPE_CHECKING:
@@ -39,8 +40,10 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What the model answered: JSON-able `values` and pictures by name.
+    """What the model answered: JSON-able `values`, and pictures and arrays by name.
 
+    Arrays of one name have one type and shape in all outputs of a task (features of a picture). An
+    output may lack some of them.
     An output that cannot be had (the picture of a row does not decode) carries `error`: it is kept
     and shown, and its score is unscored.
     """
@@ -49,6 +52,7 @@ class Output:
     repeat: int = 0
     values: Mapping[str, Any] = field(default_factory=dict)
     media: Mapping[str, Picture] = field(default_factory=dict)
+    arrays: Mapping[str, ArrayRow] = field(default_factory=dict)
     error: str | None = None
 
 

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from unimm_eval.api import Output, Sample, Score, UserError, encode_png
-from unimm_eval.engine import arrays
+from unimm_eval.engine import array_files, arrays
 from unimm_eval.engine.files import (
     explained,
     link_or_copy,
@@ -54,6 +54,7 @@ class Store:
         """
         self.path = folder / FILE
         self.media = MediaStore(folder / "media")
+        self.arrays = array_files.ArrayFiles(folder / array_files.FOLDER)
         log = folder / f"{FILE}-wal"
         self._alone = threading.RLock()  # outputs and scores may come from two threads
         stopped_midway = log.exists()  # SQLite removes it when it closes a file in order
@@ -106,6 +107,7 @@ class Store:
             )
         if not readonly:
             self._db.execute(arrays.SCHEMA)
+            self._db.execute(array_files.SCHEMA)
 
     def __enter__(self) -> "Store":
         return self
@@ -133,6 +135,7 @@ class Store:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if not target.exists():
                     link_or_copy(source, target)
+            self.arrays.copy_to(folder / array_files.FOLDER)
         temporary = folder / f".{FILE}.tmp"
         temporary.unlink(missing_ok=True)
         with self._explained(), closing(sqlite3.connect(temporary)) as copy:
@@ -171,7 +174,8 @@ class Store:
     def add_outputs(self, task: str, outputs: Sequence[tuple[str, Output]]) -> None:
         """Commit (key, output) pairs in one transaction: all of them or none.
 
-        Their pictures are durable first. Outputs that are there already stay as they are.
+        Their pictures and arrays are durable first. Outputs that are there already stay as they
+        are.
         """
         names = iter(
             self.media.add(
@@ -190,8 +194,11 @@ class Store:
             )
             for key, output in outputs
         ]
+        with self._explained():
+            array_rows = self.arrays.add(self._db, task, [output for _, output in outputs])
         with self._transaction():
             self._db.executemany("INSERT OR IGNORE INTO outputs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            array_files.commit(self._db, array_rows)
 
     def output_keys(self, task: str) -> dict[ItemKey, str]:
         """Which outputs are there, and the key of each."""
@@ -199,7 +206,9 @@ class Store:
         return {(sample, repeat): key for sample, repeat, key in rows}
 
     def outputs(self, task: str) -> dict[ItemKey, Output]:
-        """All outputs of a task; their pictures are read when they are looked at."""
+        """All outputs of a task; their pictures and arrays are read when they are looked at."""
+        with self._explained():
+            arrays_of = self.arrays.read(self._db, task)
         rows = self._read(
             'SELECT sample, repeat, "values", media, error FROM outputs WHERE task=?', task
         )
@@ -209,6 +218,7 @@ class Store:
                 repeat=repeat,
                 values=json.loads(values),
                 media={name: self.media.picture(file) for name, file in json.loads(media).items()},
+                arrays=arrays_of.get((sample, repeat), {}),
                 error=error,
             )
             for sample, repeat, values, media, error in rows

@@ -99,12 +99,19 @@ def clustered_mean(values: Sequence[float], clusters: Sequence[str]) -> Estimate
     return macro_mean(values, [""] * len(values), clusters)
 
 
-def paired_difference(a: Sequence[float], b: Sequence[float], clusters: Sequence[str]) -> Estimate:
-    """Mean of aᵢ − bᵢ over the same samples, clustered, with a t interval."""
+def paired_difference(
+    a: Sequence[float],
+    b: Sequence[float],
+    clusters: Sequence[str],
+    *,
+    groups: Sequence[str] | None = None,
+) -> Estimate:
+    """Mean of aᵢ − bᵢ over the same samples, clustered, with a t interval; with `groups` the mean
+    of their means."""
     if len(a) != len(b):
         raise ValueError(f"{len(a)} and {len(b)} values cannot be paired")
     differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-    return _macro_mean(differences, [""] * len(differences), clusters, verdicts=False)
+    return _macro_mean(differences, groups or [""] * len(differences), clusters, verdicts=False)
 
 
 def macro_mean(
