@@ -49,6 +49,9 @@ class SweepSpec(BaseModel):
     law: tuple[str, ...] = Field(
         (), description="axes whose values tell scaling laws apart, beside dense and moe"
     )
+    lowest_first: tuple[str, ...] = Field(
+        (), description="choices in the order of the loss that the paper reports, for many seeds"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +70,13 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """All runs of a study, in the order of its axes."""
+    """All runs of a study, in the order of its axes; `lowest_first` are choices, the names of
+    values but the seed's."""
 
     name: str
     about: str
     scale: Scale
+    lowest_first: tuple[str, ...]
     runs: tuple[Run, ...]
 
 
@@ -112,7 +117,13 @@ def load_sweep(path: Path, *, scale: Scale = "paper") -> Sweep:
                 identity=_identity(recipe),
             )
         )
-    return Sweep(name=name, about=spec.about, scale=scale, runs=_without_repeats(runs))
+    return Sweep(
+        name=name,
+        about=spec.about,
+        scale=scale,
+        lowest_first=spec.lowest_first,
+        runs=_without_repeats(runs),
+    )
 
 
 def _combinations(path: Path, spec: SweepSpec) -> list[dict[str, str]]:

@@ -5,6 +5,8 @@
     DIR/NAME/done.json  what it cost and its held-out losses; written last
     DIR/runs.csv        a row a run and modality: what `unimm-eval scaling` reads
     DIR/runs.json       the same with standard errors and what each run is
+    DIR/seeds.json      where the study has seeds: means, intervals, differences (`sweep_seeds.py`)
+    DIR/seeds.png       the same, drawn
 
 A run with a done.json is not redone, one without goes on where its state stands. Machines that
 share DIR may each take a part of the runs; the table is of all that are done.
@@ -29,11 +31,13 @@ from unimm_eval.train.places import under
 from unimm_eval.train.pretrain import Pretraining
 from unimm_eval.train.recipe import parse_recipe
 from unimm_eval.train.sweep import Run, Sweep
+from unimm_eval.train.sweep_seeds import compare_seeds, draw_seeds
 
 CHECKPOINT = "checkpoint"
 DONE = "done.json"
 TABLE = "runs.csv"
 SUMMARY = "runs.json"
+SEEDS = "seeds.json"
 COLUMNS = ("run", "arch", "modality", "params", "active_params", "tokens", "flops", "loss")
 
 
@@ -99,6 +103,11 @@ def write_tables(sweep: Sweep, output: Path) -> list[dict[str, Any]]:
         for row in done
         for modality, held_out in row["held_out"].items()
     ]
+    comparisons = compare_seeds(sweep, done)
+    if comparisons:
+        found = {**study, "seeds": [one.to_json() for one in comparisons]}
+        _write(output / SEEDS, json.dumps(found, indent=2) + "\n")
+        draw_seeds(output / "seeds.png", comparisons, title=sweep.name)
     if rows:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")

@@ -19,6 +19,7 @@ from unimm_eval.train.inherit import laid_over, read_values
 from unimm_eval.train.recipe import load_recipe, save_recipe
 from unimm_eval.train.sweep import load_sweep
 from unimm_eval.train.sweep_run import chosen, train_runs
+from unimm_eval.train.sweep_seeds import compare_seeds
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_a_file_that_cannot_be_read_is_named(write, files, said):
     for name, text in files.items():
         write(name, text)
     path = write("f.yaml", files["f.yaml"])
-    with pytest.raises(UserError, match="f.yaml") as error:
+    with pytest.raises(UserError, match=r"f\.yaml") as error:
         read_values(path)
     assert said in error.value.what
 
@@ -167,7 +168,7 @@ def test_runs_that_are_the_same_are_run_once(study):
     ],
 )
 def test_a_study_that_cannot_be_is_refused_by_name(study, change, said):
-    with pytest.raises(UserError, match="study.yaml") as error:
+    with pytest.raises(UserError, match=r"study\.yaml") as error:
         load_sweep(_with(study, **change))
     assert said in error.value.what
 
@@ -234,6 +235,31 @@ def test_the_table_is_what_scaling_reads(study, tmp_path, capsys):
         assert point.size == facts[0]["active_params"] == facts[0]["params"]
         assert point.tokens == facts[0]["tokens"] <= 3 * run.recipe.rows * run.recipe.length
     assert (tmp_path / "out" / "study-v" / "checkpoint" / "config.json").is_file()
+
+
+def _losses(**choices: list[float]) -> list[dict]:
+    return [
+        {"labels": {"ffn": name, "seed": f"s{n}"}, "held_out": {"language": {"loss": loss}}}
+        for name, losses in choices.items()
+        for n, loss in enumerate(losses)
+    ]
+
+
+def test_seeds_say_whether_the_order_is_that_of_the_paper(study):
+    sweep = load_sweep(_with(study, lowest_first=["a", "b", "c"]))
+    rows = _losses(a=[1.00, 1.10, 1.05], b=[1.20, 1.31, 1.24], c=[1.19, 1.32, 1.24])
+    (found,) = compare_seeds(sweep, rows)
+    assert found.losses["a"].value == pytest.approx(1.05)
+    first, second = found.steps
+    assert (first.lower, first.higher, first.verdict) == ("a", "b", "as in the paper")
+    low, high = first.difference.interval  # 0.2, ± 4.303 · 0.01 / √3 …
+    assert (low, high) == pytest.approx((0.2 - 0.0248, 0.2 + 0.0248), abs=1e-3)
+    assert second.verdict.endswith("within noise")
+    assert not found.reproduced
+    (mirrored,) = compare_seeds(sweep, _losses(a=[2.0, 2.1, 2.05], b=[1.0, 1.11, 1.04]))
+    assert [step.verdict for step in mirrored.steps] == ["the other way round"]
+    assert compare_seeds(sweep, _losses(a=[1.0], b=[1.1])) == []
+    assert compare_seeds(sweep, [{"labels": {"ffn": "a"}, "held_out": {}}]) == []
 
 
 def test_a_folder_of_another_recipe_is_refused(study, tmp_path):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from unimm_eval.train.sweep import Run, Sweep
     from unimm_eval.train.sweep_cost import Cost
+    from unimm_eval.train.sweep_seeds import Comparison
 
 MFU_DEFAULT = 0.35
 PEAK_DEFAULT = 989e12
@@ -99,12 +100,14 @@ def _show_costs(
             {"run": run.name, "labels": run.labels, "same": list(run.same), **cost.to_json()}
             for run, cost in zip(runs, costs, strict=True)
         ]
-        total = {"tokens": tokens, "flops": flops, "gpu_hours": hours}
+        sums = {"tokens": tokens, "flops": flops, "gpu_hours": hours}
         stated = {"mfu": mfu, "peak_flops": peak_flops, "convention": CONVENTION}
         found = {"study": study.name, "about": study.about, "scale": study.scale, **stated}
-        typer.echo(json.dumps({**found, "runs": entries, "total": total}, indent=2))
+        typer.echo(json.dumps({**found, "runs": entries, "total": sums}, indent=2))
         return
-    table = _table("Run", "params", "active", "steps", "tokens", "FLOPs", "GPU-hours")
+    on_gpus = study.scale == "paper"
+    columns = ("Run", "params", "active", "steps", "tokens", "FLOPs", "GPU-hours")
+    table = _table(*columns[: 7 if on_gpus else 6])
     for run, cost in zip(runs, costs, strict=True):
         table.add_row(
             run.name,
@@ -113,10 +116,11 @@ def _show_costs(
             f"{cost.steps:,}",
             _large(cost.tokens),
             f"{cost.flops:.3g}",
-            f"{cost.gpu_hours:,.3g}",
+            *([f"{cost.gpu_hours:,.3g}"] if on_gpus else []),
         )
     table.add_section()
-    table.add_row(f"{len(runs)} runs", "", "", "", _large(tokens), f"{flops:.3g}", f"{hours:,.4g}")
+    total = [f"{len(runs)} runs", "", "", "", _large(tokens), f"{flops:.3g}"]
+    table.add_row(*total, *([f"{hours:,.4g}"] if on_gpus else []))
     console = console_for_tables()
     console.print(study.about, markup=False, highlight=False)
     console.print(table)
@@ -124,10 +128,11 @@ def _show_costs(
         if run.same:
             console.print(f"{run.name} stands for {', '.join(run.same)}, the same at this size.")
     console.print(CONVENTION, style="dim")
-    console.print(
-        f"GPU-hours: at {mfu:.0%} of {peak_flops / 1e12:g} TFLOP/s (--mfu, --peak-flops).",
-        style="dim",
-    )
+    if on_gpus:
+        console.print(
+            f"GPU-hours: at {mfu:.0%} of {peak_flops / 1e12:g} TFLOP/s (--mfu, --peak-flops).",
+            style="dim",
+        )
 
 
 def _show_results(
@@ -135,6 +140,7 @@ def _show_results(
 ) -> None:
     from unimm_eval.cli.tables import console_for_tables
     from unimm_eval.train.sweep_run import SUMMARY, TABLE
+    from unimm_eval.train.sweep_seeds import compare_seeds
 
     if as_json:
         typer.echo((output / SUMMARY).read_text(encoding="utf-8"), nl=False)
@@ -152,6 +158,8 @@ def _show_results(
             *("" if one is None else f"{one['loss']:.4f} ± {one['stderr']:.4f}" for one in losses),
         )
     console.print(table)
+    for one in compare_seeds(study, rows):
+        _show_seeds(one)
     console.print(f"{len(rows)} of {len(study.runs)} runs are done.")
     if modalities:
         console.print(f"{output / TABLE} is what unimm-eval scaling reads.")
@@ -160,6 +168,23 @@ def _show_results(
             "Held-out losses are of runs on the world. Judge each RUN/checkpoint with unimm-eval "
             "--tasks dclm,cc12m, and give the folder of the records to unimm-eval scaling."
         )
+
+
+def _show_seeds(found: "Comparison") -> None:
+    """The losses of each choice over seeds, and whether they are in the paper's order."""
+    from unimm_eval.cli.tables import console_for_tables
+
+    table = _table(f"{found.modality} loss", "mean over seeds", "95% interval (t)", "seeds")
+    entries = [(choice, loss, "") for choice, loss in found.losses.items()]
+    entries += [
+        (f"{step.higher} − {step.lower}", step.difference, step.verdict) for step in found.steps
+    ]
+    table.add_column("")
+    for name, estimate, verdict in entries:
+        low, high = estimate.interval
+        value, interval = f"{estimate.value:.4f}", f"[{low:.4f}, {high:.4f}]"
+        table.add_row(name, value, interval, str(estimate.n), verdict)
+    console_for_tables().print(table)
 
 
 def _large(count: float) -> str:
