@@ -38,7 +38,8 @@ from unimm_eval.world import (
     sample_question,
     sample_questions,
 )
-from unimm_eval.world.rooms_drive import sample_drive
+from unimm_eval.world.draw import pick
+from unimm_eval.world.rooms_drive import CONTEXT, Drive, sample_drive
 
 _Source = Callable[[np.random.Generator, Stage], Document]
 """Draws a document as it stands in a stage."""
@@ -69,6 +70,7 @@ class WorldMixture:
             "elements": self._elements,
             "chat": self._chat,
             "rooms": self._rooms,
+            "short_rooms": self._short_rooms,
         }
         # Lengths are the same whatever a picture shows, so no network runs for them.
         self._latents: Callable[[Encoder, np.ndarray], np.ndarray] = _blank
@@ -177,8 +179,18 @@ class WorldMixture:
 
     def _rooms(self, rng: np.random.Generator, stage: Stage) -> Document:
         """Four frames, actions and the frame that the last of them leads to."""
-        drive = sample_drive(rng)
-        context = [self._clean(frame) for frame in drive.context]
+        return self._drive(rng, stage, sample_drive(rng), frames=CONTEXT)
+
+    def _short_rooms(self, rng: np.random.Generator, stage: Stage) -> Document:
+        """One to three frames (appendix G.3), one action and the frame that it leads to: twice as
+        many targets in a row."""
+        frames = pick(rng, (1, 1, 1, 2, 3))
+        return self._drive(rng, stage, sample_drive(rng, most_actions=1), frames=frames)
+
+    def _drive(
+        self, rng: np.random.Generator, stage: Stage, drive: Drive, *, frames: int
+    ) -> Document:
+        context = [self._clean(frame) for frame in drive.context[-frames:]]
         *before, target = drive.frames
         after = [*(self._clean(frame) for frame in before), self._noised(target, rng, stage)]
         steps = list(zip(drive.actions, after, strict=True))

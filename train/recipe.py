@@ -70,6 +70,7 @@ WORLD_SOURCES = (
     "elements",
     "chat",
     "rooms",
+    "short_rooms",
 )
 """What a mixture may draw from the embedded world, without end."""
 

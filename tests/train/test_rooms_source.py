@@ -185,3 +185,13 @@ def test_a_later_stage_with_rooms_changes_no_row_and_no_identity_before_it(token
         len(pictures_of(document)) in (1, *range(CONTEXT + 1, CONTEXT + MOST_ACTIONS + 1))
         for document in after.row(4 * longer.rows)
     )
+
+
+def test_short_rooms_have_fewer_frames_and_twice_the_targets(tokenizer, documents):
+    values = rooms_recipe().model_dump()
+    values["stages"][0]["mixture"] = {"short_rooms": 1.0}
+    mixture = WorldMixture(Recipe(**values), tokenizer)
+    short = [document for k in range(60) for document in mixture.row(k)]
+    assert {len(pictures_of(document)) for document in short} == {1, 2, 3, 4}
+    assert all(pictures_of(document)[-1].flow for document in short)
+    assert len(short) > 1.8 * len(documents)

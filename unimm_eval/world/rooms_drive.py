@@ -50,13 +50,16 @@ class Drive:
     frames: np.ndarray
 
 
-def sample_drive(rng: np.random.Generator, *, kind: str | None = None) -> Drive:
+def sample_drive(
+    rng: np.random.Generator, *, kind: str | None = None, most_actions: int = MOST_ACTIONS
+) -> Drive:
     """A drive of `kind`, or of any kind with the share that it has."""
     shares = np.cumsum(list(KINDS.values()))
     drawn = tuple(KINDS)[min(int(np.searchsorted(shares, rng.random())), len(KINDS) - 1)]
     kind = drawn if kind is None else kind
     room = sample_room(rng)
     count = 1 if coin(rng, _ONE_ACTION) else 2 + int(rng.random() * (MOST_ACTIONS - 1))
+    count = min(count, most_actions)
     if kind in ("steps", "jumps"):
         stride = 1 if kind == "steps" else 2 + int(rng.random() * (LONGEST_JUMP - 1))
         count = min(count, _MOST_STEPS // stride)
