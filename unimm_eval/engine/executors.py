@@ -138,7 +138,10 @@ class OnCluster:
     def scores(
         self, task: Task, samples: Sequence[Sample], outputs: Sequence[Output]
     ) -> Iterable[Score]:
-        return (self._scorers or self._here).scores(task, samples, outputs)
+        # Arrays are files of this machine, and may be more than memory holds: they stay here.
+        stay = any(output.arrays for output in outputs)
+        scorer = self._here if stay or self._scorers is None else self._scorers
+        return scorer.scores(task, samples, outputs)
 
 
 @contextmanager
