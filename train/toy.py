@@ -15,9 +15,9 @@ What a study compares stays what it compares; everything else shrinks:
 | compute of a run | 10²¹ FLOPs … | a billionth |
 | learning rate | 3·10⁻⁴ | 33 times that; warm-up of a tenth of the run, at most 100 steps |
 
-Sources are replaced by what the world has of their kind: `rooms`, frames that a robot sees with its
-actions between them, stand for video, actions and navigation alike (drives that are longer than a
-row are left out). All frozen encoders become the same pixels, and all sources of captions the same
+Sources are replaced by what the world has of their kind. It has rooms that a robot drives through:
+drives stand for navigation and, actions and all, for video, short ones for annotated actions (those
+that are longer than a row are left out). All frozen encoders become the same pixels, and all sources of captions the same
 captions: runs of a study that differ in nothing else become one. There a toy run tries the
 machinery, not the claim.
 """
@@ -46,7 +46,7 @@ _STAND_INS = {
     "image_to_text": "image_to_text",
     "conversations": "chat",
     "video": "rooms",
-    "actions": "rooms",
+    "actions": "short_rooms",
     "navigation": "rooms",
 }
 

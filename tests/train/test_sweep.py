@@ -271,11 +271,12 @@ def test_a_folder_of_another_recipe_is_refused(study, tmp_path):
 
 
 def test_held_out_losses_are_of_what_was_trained_and_of_no_training_row(study, tmp_path):
-    axes = {"data": {"text": {"mixture": {"text": 1.0, "text_to_image": None}}}}
+    one = {"text": None, "text_to_image": None}
+    axes = {"data": {name: {"mixture": {**one, name: 1.0}} for name in ("text", "rooms")}}
     output = tmp_path / "out"
     assert _sweep(_with(study, axes=axes), output) == 0
     rows = list(csv.DictReader((output / "runs.csv").open()))
-    assert [row["modality"] for row in rows] == ["language"]
+    assert [row["modality"] for row in rows] == ["language", "navigation"]
     checkpoint = output / "study-text" / "checkpoint"
     losses = held_out.held_out_losses(checkpoint, ["language"], documents=3)
     assert losses["language"].loss == float(rows[0]["loss"])
