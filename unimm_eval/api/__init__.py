@@ -82,6 +82,7 @@ from unimm_eval.api.samples import (
     make_samples,
     stable_hash,
 )
+from unimm_eval.api.secrets import scrubbed
 from unimm_eval.api.tasks import (
     Card,
     Context,
@@ -180,5 +181,6 @@ __all__ = [
     "scores_file",
     "scores_from_parquet",
     "scores_to_parquet",
+    "scrubbed",
     "stable_hash",
 ]

@@ -68,6 +68,11 @@ def load_record(path: str | Path) -> RunRecord:
     except (ValueError, RecursionError) as error:  # not text, a key twice, nested without end
         raise UserError(f"{file} is not the record of a run: {error}.") from error
     _check_version(file, document)
+    if not document.get("digest"):
+        raise UserError(
+            f"{file} has no digest, which every record carries: it was changed.",
+            fix="Write it again with the command that made the run.",
+        )
     try:
         return RunRecord.model_validate(document)
     except ValidationError as error:

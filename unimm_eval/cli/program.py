@@ -56,8 +56,10 @@ def say(name: str, what: str, *, fix: str = "") -> None:
     lines = [f"{name}: {visible(what)}"]
     if fix:
         lines += [f"  → {line}" for line in visible(fix).splitlines()]
+    from unimm_eval.api import scrubbed
+
     with contextlib.suppress(OSError):
-        sys.stderr.write("\n".join(lines) + "\n")
+        sys.stderr.write(scrubbed("\n".join(lines)) + "\n")
         sys.stderr.flush()
 
 
@@ -77,11 +79,12 @@ def _defect(name: str, error: Exception) -> int:
 
 def _write_log(name: str, text: str) -> Path | None:
     from unimm_eval import __version__
+    from unimm_eval.api import scrubbed
 
     try:
         descriptor, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".log")
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{name} {__version__}, Python {sys.version}\n\n{text}")
+            file.write(scrubbed(f"{name} {__version__}, Python {sys.version}\n\n{text}"))
     except OSError:
         return None
     return Path(path)

@@ -1,5 +1,6 @@
 """`evaluate`: judge a model on tasks, and keep everything that was computed."""
 
+import json
 import signal
 import threading
 import time
@@ -21,6 +22,7 @@ from unimm_eval.api import (
     RunRecord,
     Task,
     UserError,
+    scrubbed,
     stable_hash,
 )
 from unimm_eval.engine.execute import execute
@@ -293,12 +295,14 @@ def _load(ready: Ready, subject: Subject, held: Executor, *, progress: Progress)
 
 def _info(subject: Subject, model: Model) -> dict[str, Any]:
     """What a record says of a model."""
-    return {
+    said = {
         "name": model.name,
         "spec": subject.spec,
         "fingerprint": model.fingerprint,
         "facts": dict(model.describe()),
     }
+    info: dict[str, Any] = json.loads(scrubbed(json.dumps(said)))
+    return info
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from unimm_eval.api import RESULTS_FILE, RunRecord, UserError, record_to_json, stable_hash
+from unimm_eval.api import RESULTS_FILE, RunRecord, UserError, record_to_json, scrubbed, stable_hash
 from unimm_eval.engine.files import explained, not_writable, write_atomic
 from unimm_eval.engine.machine import hardware, thread_count, versions
 from unimm_eval.engine.plan import PlannedTask, even_sizes
@@ -159,7 +159,7 @@ class RunFolder:
         """Append a traceback to the log."""
         path = self.path / "errors.log"
         with explained(path), path.open("a", encoding="utf-8") as file:
-            file.write(f"{_now()} task {task}\n{text}\n")
+            file.write(scrubbed(f"{_now()} task {task}\n{text}\n"))
         return path
 
     def finish(self, record: RunRecord) -> None:
@@ -167,7 +167,8 @@ class RunFolder:
         write_atomic(self.path / RESULTS_FILE, record_to_json(record))
 
     def _save(self) -> None:
-        write_atomic(self.path / RUN_FILE, json.dumps(self._document, indent=2).encode())
+        text = scrubbed(json.dumps(self._document, indent=2))
+        write_atomic(self.path / RUN_FILE, text.encode())
 
 
 def read_run(path: Path) -> dict[str, Any]:
@@ -212,8 +213,8 @@ def _new_document(
 
 
 def _check_same(path: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    # Through JSON, as what is there went.
-    differing = list(differences(there, json.loads(json.dumps(wanted))))
+    # Through JSON without secrets, as what is there went.
+    differing = list(differences(there, json.loads(scrubbed(json.dumps(wanted)))))
     if differing:
         raise UserError(
             f"{path} is the folder of another run:\n"

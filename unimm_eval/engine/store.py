@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from unimm_eval.api import Output, Sample, Score, UserError, encode_png
+from unimm_eval.api import Output, Sample, Score, UserError, encode_png, scrubbed
 from unimm_eval.engine import array_files, arrays
 from unimm_eval.engine.files import (
     explained,
@@ -190,7 +190,7 @@ class Store:
                 key,
                 _dump(output.values),
                 _dump({name: next(names) for name in output.media}),
-                output.error,
+                _said(output.error),
             )
             for key, output in outputs
         ]
@@ -238,7 +238,7 @@ class Store:
                 judge,
                 _dump(score.values),
                 _dump(score.payload),
-                score.unscored,
+                _said(score.unscored),
             )
             for score in scores
         ]
@@ -322,4 +322,8 @@ class Store:
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return scrubbed(json.dumps(value, separators=(",", ":")))
+
+
+def _said(reason: str | None) -> str | None:
+    return None if reason is None else scrubbed(reason)
