@@ -102,6 +102,7 @@ def shares(
         sampler=steps,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
+        multiprocessing_context="fork" if workers else None,  # rows are open files and closures
         worker_init_fn=_ignore_interrupts,
     )
     for share in loader:

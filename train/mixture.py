@@ -1,16 +1,13 @@
-"""Packed row k of a recipe: a pure function of (recipe, k).
+"""Rows of documents from the embedded world, without end.
 
-Nothing is drawn from a stream that has a position: row k has its own generator, so a run can stop
-after any row and any number of workers can share the rows.
+Nothing is drawn from a stream that has a position: row k has its own generator.
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
-import torch
 
-from unimm_eval.model import flow
-from unimm_eval.model.encoders import Encoder
 from unimm_eval.model.sequence import (
     Document,
     PictureSegment,
@@ -22,6 +19,7 @@ from unimm_eval.model.sequence import (
     text_document,
 )
 from unimm_eval.model.tokenizer import Tokenizer
+from unimm_eval.train.data.show import Latents, Pictures
 from unimm_eval.train.recipe import Recipe, Stage
 from unimm_eval.train.sourced import Sourced
 from unimm_eval.world import (
@@ -47,6 +45,9 @@ _Source = Callable[[np.random.Generator, Stage], Document]
 _TRIES = 4
 """Documents that may be found too long for what is left of a row before the row is closed."""
 
+_MEASURED = 200
+"""Documents that the mean length of a source is taken of."""
+
 
 class WorldMixture:
     """Rows of documents drawn from the world's training split.
@@ -57,10 +58,8 @@ class WorldMixture:
 
     def __init__(self, recipe: Recipe, tokenizer: Tokenizer) -> None:
         self.recipe, self.tokenizer = recipe, tokenizer
-        self.encoder = recipe.load_encoder()
-        config = recipe.model_config_()
-        self._alpha = flow.shift_factor(config.latent_tokens, config.latent_channels)
-        draw: dict[str, _Source] = {
+        self.pictures = Pictures(recipe, recipe.load_encoder())
+        self._draw: dict[str, _Source] = {
             "text": self._text,
             "text_to_image": self._text_to_image,
             "inventory_to_image": self._inventory_to_image,
@@ -72,27 +71,20 @@ class WorldMixture:
             "rooms": self._rooms,
             "short_rooms": self._short_rooms,
         }
-        # Lengths are the same whatever a picture shows, so no network runs for them.
-        self._latents: Callable[[Encoder, np.ndarray], np.ndarray] = _blank
-        self._stages = []
-        for stage in recipe.stages:
-            share = {name: share for name, share in stage.mixture.items() if name in draw}
-            weight = {name: share[name] / self._mean_length(draw[name], stage) for name in share}
-            cumulative = np.cumsum(list(weight.values())) / sum(weight.values())
-            self._stages.append((list(weight), [draw[name] for name in weight], cumulative))
-        self._latents = _encoded
+        self._latents: Callable[[np.ndarray], Latents] = self.pictures.latents
+        self._chances = cache(self._measured_chances)
 
     def row(self, k: int) -> list[Document]:
         """The documents of packed row `k`; together at most `recipe.length` tokens."""
         rng = np.random.default_rng(np.random.SeedSequence([self.recipe.seed, 1, k]))
         number = self.recipe.stage(k // self.recipe.rows)
         stage = self.recipe.stages[number]
-        names, sources, cumulative = self._stages[number]
+        names, cumulative = self._chances(number)
         documents: list[Document] = []
         left, tries = self.recipe.length, _TRIES
         while tries and left >= 8:
             source = int(np.searchsorted(cumulative, rng.random(), side="right"))
-            document = sources[source](rng, stage)
+            document = self._draw[names[source]](rng, stage)
             length = document_length(document)
             if length <= left:
                 documents.append(Sourced(document, source=names[source]))
@@ -101,35 +93,33 @@ class WorldMixture:
                 tries -= 1
         return documents
 
-    def _mean_length(self, source: _Source, stage: Stage) -> float:
-        rng = np.random.default_rng(np.random.SeedSequence([self.recipe.seed, 2]))
-        return float(np.mean([document_length(source(rng, stage)) for _ in range(200)]))
+    def _measured_chances(self, number: int) -> tuple[list[str], np.ndarray]:
+        """The world's sources in a stage, and the cumulative chances that they are drawn with."""
+        stage = self.recipe.stages[number]
+        share = {name: share for name, share in stage.mixture.items() if name in self._draw}
+        weight = {name: share[name] / self._mean_length(name, stage) for name in share}
+        return list(weight), np.cumsum(list(weight.values())) / sum(weight.values())
+
+    def _mean_length(self, name: str, stage: Stage) -> float:
+        # Lengths are the same whatever a picture shows, so no network runs for them.
+        self._latents = self.pictures.blank
+        try:
+            rng = np.random.default_rng(np.random.SeedSequence([self.recipe.seed, 2]))
+            lengths = [document_length(self._draw[name](rng, stage)) for _ in range(_MEASURED)]
+        finally:
+            self._latents = self.pictures.latents
+        return float(np.mean(lengths))
 
     def _clean(self, pixels: np.ndarray) -> PictureSegment:
-        """The picture as it is shown to be understood."""
-        return PictureSegment(
-            latents=self._latents(self.encoder.reader, pixels),
-            understanding=self.encoder.understanding_channels > 0,
-        )
+        return self.pictures.clean(self._latents(pixels))
 
     def _noised(self, pixels: np.ndarray, rng: np.random.Generator, stage: Stage) -> PictureSegment:
-        """The picture at a time of its own, counted in the flow loss."""
-        latents = self._latents(self.encoder, pixels)
-        u = torch.tensor(rng.random())
-        if (law := stage.logit_normal or self.recipe.logit_normal) is not None:
-            u = flow.logit_normal(u, mean=law.mean, std=law.std)
-        t = float(flow.shift_time(u, self._alpha))
-        noise = rng.standard_normal(latents.shape, dtype=np.float32)
-        return PictureSegment(latents=latents, t=t, noise=noise, flow=True)
+        return self.pictures.noised(self._latents(pixels), rng, stage)
 
     def _context(
         self, pixels: np.ndarray, rng: np.random.Generator, stage: Stage
     ) -> PictureSegment:
-        """A picture that a caption follows, as `context_noise` says. Its noise is drawn from a
-        stream of its own: what else is drawn does not depend on it."""
-        picture, own = self._clean(pixels), rng.spawn(1)[0]
-        share = 0.0 if self.recipe.context_noise == "paper" else self.recipe.clean_share
-        return picture if own.random() < share else self._noised(pixels, own, stage)
+        return self.pictures.context(self._latents(pixels), rng, stage)
 
     def _text(self, rng: np.random.Generator, _: Stage) -> Document:
         return text_document(self.tokenizer, sample_document(rng, split="train").text)
@@ -202,16 +192,6 @@ class WorldMixture:
     ) -> Document:
         clean = self._clean(render(picture))
         return chat_document(self.tokenizer, clean, turns, answer_weight=stage.answer_weight)
-
-
-def _blank(encoder: Encoder, _: np.ndarray) -> np.ndarray:
-    """As many latents as a picture has, fp32 [tokens, channels]."""
-    return np.zeros((encoder.tokens, encoder.channels), dtype=np.float32)
-
-
-def _encoded(encoder: Encoder, pixels: np.ndarray) -> np.ndarray:
-    """Latents of a picture of any size, fp32 [tokens, channels]."""
-    return encoder.encode(encoder.fit(torch.from_numpy(pixels))[None])[0].numpy()
 
 
 def _family(rng: np.random.Generator, stage: Stage) -> str:

@@ -19,8 +19,7 @@ from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.train.data.bad import Skip
 from unimm_eval.train.data.order import Order
 from unimm_eval.train.data.shares import Shares
-from unimm_eval.train.data.show import Pictures
-from unimm_eval.train.data.sources import open_source, used_sources
+from unimm_eval.train.data.sources import open_source, used_sources, with_fingerprints
 from unimm_eval.train.mixture import WorldMixture
 from unimm_eval.train.recipe import Recipe
 from unimm_eval.train.sourced import Sourced
@@ -54,13 +53,14 @@ class RecipeRows:
 
     def __init__(self, recipe: Recipe, tokenizer: Tokenizer, folder: Path) -> None:
         """Raises UserError when a source cannot be used."""
+        recipe = with_fingerprints(recipe)
         self.recipe, self.tokenizer = recipe, tokenizer
-        self.encoder = recipe.load_encoder()
         self.world = WorldMixture(recipe, tokenizer)
         cache = Path(recipe.cache).expanduser() if recipe.cache is not None else folder / _CACHE
-        pictures = Pictures(recipe, self.encoder)
         self.sources = {
-            name: open_source(recipe, name, tokenizer=tokenizer, pictures=pictures, cache=cache)
+            name: open_source(
+                recipe, name, tokenizer=tokenizer, pictures=self.world.pictures, cache=cache
+            )
             for name in used_sources(recipe)
         }
         self._orders = {

@@ -32,7 +32,8 @@ def write_picture(path: Path, *, seed: int = 0, size=(40, 32)) -> Path:
 def data_recipe(sources, mixture=None, **changes):
     """A recipe of these sources alone, in equal shares unless said otherwise."""
     mixture = mixture or dict.fromkeys(sources, 1 / len(sources))
-    return small_recipe(sources=sources, stages=({"from_step": 0, "mixture": mixture},), **changes)
+    stages = ({"from_step": 0, "mixture": mixture},)
+    return small_recipe(**{"sources": sources, "stages": stages, **changes})
 
 
 def open_rows(folder: Path, sources, mixture=None, **changes) -> RecipeRows:

@@ -25,10 +25,8 @@ from unimm_eval.train.tools.actions import frames_of
 class Actions(Records):
     """The lines of JSONL files."""
 
-    def __init__(
-        self, spec: ActionsSource, files: Sequence[Path], folder: Path, tokenizer: Tokenizer
-    ) -> None:
-        self._lines, self._tokenizer, self._vary = Lines(files, folder), tokenizer, spec.vary
+    def __init__(self, spec: ActionsSource, files: Sequence[Path], folder: Path) -> None:
+        self._lines, self._vary = Lines(files, folder), spec.vary
         self._images = Path(spec.images).expanduser() if spec.images is not None else None
 
     @staticmethod
@@ -68,10 +66,12 @@ class Actions(Records):
             condition=len(before),
         )
 
-    def document(self, record: Record, shown: Shown, *, begin: int, end: int) -> Document:
+    def document(
+        self, record: Record, tokenizer: Tokenizer, shown: Shown, *, begin: int, end: int
+    ) -> Document:
         assert record.condition is not None
         return transition_document(
-            self._tokenizer,
+            tokenizer,
             shown,
             context=record.condition,
             results=record.pictures - record.condition,

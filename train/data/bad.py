@@ -50,11 +50,12 @@ class SkippedRecords:
 
     def add(self, skips: Iterable[Skip]) -> None:
         """Log those that are not there yet."""
-        new = [skip for skip in skips if (skip.source, skip.place) not in self._known]
+        new = {(skip.source, skip.place): skip for skip in skips}
+        new = {key: skip for key, skip in new.items() if key not in self._known}
         if new:
-            self._known.update((skip.source, skip.place) for skip in new)
+            self._known.update(new)
             with open(self._path, "a", encoding="utf-8") as file:
-                lines = [json.dumps(asdict(skip), ensure_ascii=False) for skip in new]
+                lines = [json.dumps(asdict(skip), ensure_ascii=False) for skip in new.values()]
                 file.write("".join(f"{line}\n" for line in lines))
 
     def met(self, skips: Sequence[Skip], *, documents: Mapping[str, int]) -> None:

@@ -19,10 +19,8 @@ _SPECIAL = 4  # <bos>, <boi>, <eoi> and <eos>
 class Captions(Records):
     """One picture and one text a record."""
 
-    def __init__(
-        self, spec: CaptionsSource, files: Sequence[Path], folder: Path, tokenizer: Tokenizer
-    ) -> None:
-        self._drawn, self._tokenizer = spec.drawn_share, tokenizer
+    def __init__(self, spec: CaptionsSource, files: Sequence[Path], folder: Path) -> None:
+        self._drawn = spec.drawn_share
         self._pairs = open_pairs(spec, files, folder)
 
     @staticmethod
@@ -47,13 +45,15 @@ class Captions(Records):
             texts=[pair.caption], pictures=1, special=_SPECIAL, load=pair.load, condition=0
         )
 
-    def document(self, record: Record, shown: Shown, *, begin: int, end: int) -> Document:
+    def document(
+        self, record: Record, tokenizer: Tokenizer, shown: Shown, *, begin: int, end: int
+    ) -> Document:
         (caption,) = record.texts
         if shown.rng.random() < self._drawn:
             left_out = shown.left_out()
             picture = shown.noised(0)
-            return caption_document(self._tokenizer, None if left_out else caption, picture)
-        return describe_document(self._tokenizer, caption, shown.context(0))
+            return caption_document(tokenizer, None if left_out else caption, picture)
+        return describe_document(tokenizer, caption, shown.context(0))
 
     @property
     def conditioned(self) -> float:

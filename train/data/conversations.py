@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unimm_eval.model.chat import chat_template
 from unimm_eval.model.sequence import Document, chat_document
 from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.train.data.bad import BadRecord
@@ -28,11 +27,7 @@ _NO_PICTURE = (None, "", "None", "nan")
 class Conversations(Records):
     """The lines of JSONL files, through an index of where they begin."""
 
-    def __init__(
-        self, spec: ConversationsSource, files: Sequence[Path], folder: Path, tokenizer: Tokenizer
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._tokens_a_turn = chat_template(tokenizer).tokens_a_turn
+    def __init__(self, spec: ConversationsSource, files: Sequence[Path], folder: Path) -> None:
         self._lines = Lines(files, folder)
         self._images = Path(spec.images).expanduser() if spec.images is not None else None
 
@@ -59,15 +54,18 @@ class Conversations(Records):
         return Record(
             texts=[text for turn in turns for text in turn],
             pictures=len(names),
-            special=1 + 2 * len(names) + self._tokens_a_turn * len(turns),
+            special=1 + 2 * len(names),
+            turns=len(turns),
             load=loader(self._images or self._lines.file(number).parent, names),
         )
 
-    def document(self, record: Record, shown: Shown, *, begin: int, end: int) -> Document:
+    def document(
+        self, record: Record, tokenizer: Tokenizer, shown: Shown, *, begin: int, end: int
+    ) -> Document:
         turns = list(zip(record.texts[::2], record.texts[1::2], strict=True))
         picture = shown.clean(0) if record.pictures else None
         weight = shown.stage.answer_weight
-        return chat_document(self._tokenizer, picture, turns, answer_weight=weight)
+        return chat_document(tokenizer, picture, turns, answer_weight=weight)
 
 
 def _pictures(fields: dict[str, Any]) -> list[str]:

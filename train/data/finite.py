@@ -7,6 +7,7 @@ import numpy as np
 
 from unimm_eval.api import SampleError
 from unimm_eval.model.sequence import Document, document_length
+from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.train.data.bad import BadRecord, Skip
 from unimm_eval.train.data.measure import Measured
 from unimm_eval.train.data.packing import pack_frames, pack_whole
@@ -54,11 +55,12 @@ class PackedRecords:
         records: Records,
         measured: Measured,
         *,
+        tokenizer: Tokenizer,
         pictures: Pictures,
         cached: CachedLatents | None,
         length: int,
     ) -> None:
-        self.name, self.reader = name, records
+        self.name, self.reader, self.tokenizer = name, records, tokenizer
         self.pictures, self.cached = pictures, cached
         self._frame = frame = pictures.encoder.tokens + 2
         self._lengths, self._pictures = measured.tokens, measured.pictures
@@ -120,7 +122,7 @@ class PackedRecords:
             rng=rng,
             stage=stage,
         )
-        document = self.reader.document(record, shown, begin=begin, end=end)
+        document = self.reader.document(record, self.tokenizer, shown, begin=begin, end=end)
         if document_length(document) > self._room(number, begin, end):
             raise BadRecord("takes more tokens than when it was measured")
         return document

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unimm_eval.model.chat import chat_template
 from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.train.data.bad import BadRecord, Skip
 from unimm_eval.train.data.records import Record, Records
@@ -30,6 +31,7 @@ def measure(
     records: Records, folder: Path, *, source: str, tokenizer: Tokenizer, picture_tokens: int
 ) -> None:
     """Read every record of a source, and write what `measured` reads into `folder`."""
+    turn = chat_template(tokenizer).tokens_a_turn
     tokens, pictures, condition = np.zeros((3, len(records)), dtype=np.int32)
     with open(folder / _SKIPPED, "w", encoding="utf-8") as skipped:
         for begin in range(0, len(records), _CHUNK):
@@ -48,7 +50,8 @@ def measure(
             for number, record in read.items():
                 words = sum(next(lengths) for _ in record.texts)
                 pictures[number] = record.pictures
-                tokens[number] = record.special + words + record.pictures * picture_tokens
+                special = record.special + record.turns * turn
+                tokens[number] = special + words + record.pictures * picture_tokens
                 if record.condition is not None:
                     condition[number] = words + record.condition * (picture_tokens + 2)
     for name, values in zip(_ARRAYS, (tokens, pictures, condition), strict=True):

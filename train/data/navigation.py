@@ -39,10 +39,8 @@ _OPEN = 64  # trajectories whose poses and listings are kept
 class Navigation(Records):
     """Moments of trajectories."""
 
-    def __init__(
-        self, spec: NavigationSource, files: Sequence[Path], folder: Path, tokenizer: Tokenizer
-    ) -> None:
-        self._root, self._tokenizer = Path(spec.path).expanduser(), tokenizer
+    def __init__(self, spec: NavigationSource, files: Sequence[Path], folder: Path) -> None:
+        self._root = Path(spec.path).expanduser()
         self._names = [file.parent.name for file in files]
         self._nearest, self._farthest = spec.distance
         self._spacing = dataset(spec.dataset).spacing
@@ -110,9 +108,11 @@ class Navigation(Records):
             condition=CONTEXT,
         )
 
-    def document(self, record: Record, shown: Shown, *, begin: int, end: int) -> Document:
+    def document(
+        self, record: Record, tokenizer: Tokenizer, shown: Shown, *, begin: int, end: int
+    ) -> Document:
         return transition_document(
-            self._tokenizer, shown, context=CONTEXT, results=1, action=record.texts[0]
+            tokenizer, shown, context=CONTEXT, results=1, action=record.texts[0]
         )
 
     def _find(self, number: int) -> tuple[str, int]:

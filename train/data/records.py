@@ -18,7 +18,8 @@ from unimm_eval.train.data.show import Shown
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """Texts, and how many pictures there are; `special` counts the tokens that are neither.
+    """Texts, and how many pictures there are; `special` counts the tokens that are neither, without
+    those that the chat template has in each of the `turns` of a conversation.
 
     `load` gives uint8 [height, width, 3] of pictures from one number to before another, and raises
     BadRecord or SampleError. `condition` is how many of the pictures are left out together with
@@ -30,6 +31,7 @@ class Record:
     special: int
     load: Callable[[int, int], list[np.ndarray]]
     condition: int | None = None
+    turns: int = 0
 
 
 class Records(ABC):
@@ -39,9 +41,7 @@ class Records(ABC):
     """Whether a document may be cut between two pictures; otherwise it stays whole."""
 
     @abstractmethod
-    def __init__(
-        self, spec: Any, files: Sequence[Path], folder: Path, tokenizer: Tokenizer
-    ) -> None:
+    def __init__(self, spec: Any, files: Sequence[Path], folder: Path) -> None:
         """Open what `index` wrote of the same files."""
 
     @staticmethod
@@ -67,7 +67,9 @@ class Records(ABC):
         """A record, None where there is nothing. Raises BadRecord."""
 
     @abstractmethod
-    def document(self, record: Record, shown: Shown, *, begin: int, end: int) -> Document:
+    def document(
+        self, record: Record, tokenizer: Tokenizer, shown: Shown, *, begin: int, end: int
+    ) -> Document:
         """The document of a record with its pictures from `begin` to before `end`, which are all
         of them unless `cut`; they are shown as 0, 1 and so on. Raises BadRecord or SampleError."""
 

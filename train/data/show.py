@@ -44,6 +44,15 @@ class Pictures:
 
         return encode
 
+    def blank(self, pixels: np.ndarray) -> Latents:
+        """As many latents as a picture has, all 0."""
+
+        def make(*, understood: bool) -> np.ndarray:
+            encoder = self.encoder.reader if understood else self.encoder
+            return np.zeros((encoder.tokens, encoder.channels), dtype=np.float32)
+
+        return make
+
     def clean(self, latents: Latents) -> PictureSegment:
         """The picture as it is shown to be understood."""
         return PictureSegment(

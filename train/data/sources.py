@@ -11,6 +11,7 @@ from unimm_eval.train.data.captions import Captions
 from unimm_eval.train.data.conversations import Conversations
 from unimm_eval.train.data.files import fingerprint
 from unimm_eval.train.data.finite import FiniteSource, PackedRecords
+from unimm_eval.train.data.latents import open_latents
 from unimm_eval.train.data.measure import measure, measured
 from unimm_eval.train.data.navigation import Navigation
 from unimm_eval.train.data.records import Records
@@ -62,27 +63,28 @@ def source_fingerprint(spec: SourceSpec, name: str) -> str:
     return fingerprint(kind.files(spec, name))
 
 
-def open_records(spec: Any, name: str, cache: Path, tokenizer: Tokenizer) -> Records:
+def open_records(spec: Any, name: str, cache: Path) -> Records:
     """The records of a source with pictures, indexed once. Raises UserError."""
     kind = KINDS[spec.kind]
     files = kind.files(spec, name)
     key = [spec.kind, fingerprint(files), spec.settings()]
     folder = kept(cache, "index", key, lambda folder: kind.index(spec, files, folder))
-    return kind(spec, files, folder, tokenizer)
+    return kind(spec, files, folder)
 
 
 def open_source(
     recipe: Recipe, name: str, *, tokenizer: Tokenizer, pictures: Pictures, cache: Path
 ) -> FiniteSource:
-    """A source ready to be drawn from. Raises UserError when too many of its records are bad."""
+    """A source, its fingerprint known, ready to be drawn from. Raises UserError when too many of
+    its records are bad."""
     spec = recipe.sources[name]
     found: FiniteSource
     if isinstance(spec, TextSource):
         found = PackedTexts(name, spec, tokenizer=tokenizer, cache=cache, length=recipe.length)
     else:
-        records = open_records(spec, name, cache, tokenizer)
+        records = open_records(spec, name, cache)
         tokens = pictures.encoder.tokens
-        key = [spec.kind, source_fingerprint(spec, name), spec.settings()]
+        key = [spec.kind, spec.fingerprint, spec.settings()]
 
         def build(folder: Path) -> None:
             measure(records, folder, source=name, tokenizer=tokenizer, picture_tokens=tokens)
@@ -92,8 +94,9 @@ def open_source(
             name,
             records,
             measured(folder, source=name),
+            tokenizer=tokenizer,
             pictures=pictures,
-            cached=None,
+            cached=open_latents(recipe, name, pictures.encoder),
             length=recipe.length,
         )
     if not found.records:

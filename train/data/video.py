@@ -33,10 +33,8 @@ class Videos(Records):
 
     cut = True
 
-    def __init__(
-        self, spec: VideoSource, files: Sequence[Path], folder: Path, tokenizer: Tokenizer
-    ) -> None:
-        self._list, self._tokenizer = _List(spec, files, folder), tokenizer
+    def __init__(self, spec: VideoSource, files: Sequence[Path], folder: Path) -> None:
+        self._list = _List(spec, files, folder)
         self._rate, self._captions = spec.frames_per_second, spec.captions
         self._counts = np.load(folder / "frames.npy", mmap_mode="r")
         self._faults = json.loads((folder / _FAULTS).read_text(encoding="utf-8"))
@@ -91,12 +89,14 @@ class Videos(Records):
             load=load,
         )
 
-    def document(self, record: Record, shown: Shown, *, begin: int, end: int) -> Document:
+    def document(
+        self, record: Record, tokenizer: Tokenizer, shown: Shown, *, begin: int, end: int
+    ) -> Document:
         frames = [shown.noised(number) for number in range(end - begin)]
-        document = list(frames_document(self._tokenizer, frames))
+        document = list(frames_document(tokenizer, frames))
         if record.texts and begin == 0:
-            words = self._tokenizer.encode(record.texts[0])
-            document[:2] = [TextSegment(ids=[self._tokenizer.bos, *words, self._tokenizer.boi])]
+            words = tokenizer.encode(record.texts[0])
+            document[:2] = [TextSegment(ids=[tokenizer.bos, *words, tokenizer.boi])]
         return document
 
 

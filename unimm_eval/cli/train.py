@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unimm_eval.cli.program import run_program
+from unimm_eval.cli.train_encode import encode
 from unimm_eval.cli.train_sweep import sweep
 from unimm_eval.cli.train_tools import annotate_actions, caption_distance, recaption
 
@@ -19,6 +20,7 @@ app = typer.Typer(
     name="unimm-train", no_args_is_help=True, add_completion=False, rich_markup_mode=None
 )
 
+app.command()(encode)
 app.command()(sweep)
 app.command("caption-distance")(caption_distance)
 app.command("recaption")(recaption)
