@@ -27,6 +27,8 @@ from unimm_eval.model.counts import count_parameters
 from unimm_eval.train.budget import training_flops_per_token
 from unimm_eval.train.export import write_checkpoint
 from unimm_eval.train.held_out import held_out_losses, measured
+from unimm_eval.train.parallel import Ranks
+from unimm_eval.train.parallelize import Layout
 from unimm_eval.train.places import under
 from unimm_eval.train.pretrain import Pretraining
 from unimm_eval.train.recipe import parse_recipe
@@ -65,11 +67,13 @@ def train_runs(
     output: Path,
     *,
     data_root: Path | None = None,
+    layout: Layout | None = None,
     on_run: Callable[[Run, str], None],
 ) -> list[dict[str, Any]]:
-    """Train what is not done of `runs`, their sources below `data_root`; returns what
-    `write_tables` does. `on_run` hears what becomes of each. Raises UserError or IncompleteError as
-    training does."""
+    """Train what is not done of `runs`, their sources below `data_root`, models laid over devices
+    by `layout`; returns what `write_tables` does. `on_run` hears what becomes of each. Raises
+    UserError or IncompleteError as training does."""
+    workers = 0 if sweep.scale == "toy" else 1  # a second process only costs where one core works
     for run in runs:
         folder = output / run.name
         if _done(folder, run) is not None:
@@ -77,7 +81,8 @@ def train_runs(
             continue
         on_run(run, "training")
         values = under(data_root, run.recipe.model_dump(exclude_unset=True))
-        training = Pretraining(parse_recipe(values, place=run.name), folder, workers=0)
+        recipe = parse_recipe(values, place=run.name)
+        training = Pretraining(recipe, folder, workers=workers, layout=layout)
         training.run()
         write_checkpoint(training, folder / CHECKPOINT)
         if training.ranks.first:
@@ -88,13 +93,15 @@ def train_runs(
 
 
 def write_tables(sweep: Sweep, output: Path) -> list[dict[str, Any]]:
-    """Write the tables of all runs that are done; returns a dictionary each. There is no runs.csv
-    where no run has held-out losses."""
+    """Write the tables of all runs that are done, on the first rank; returns a dictionary each.
+    There is no runs.csv where no run has held-out losses."""
     done = [
         _row(run, facts)
         for run in sweep.runs
         if (facts := _done(output / run.name, run)) is not None
     ]
+    if not Ranks().first:
+        return done
     study = {"study": sweep.name, "about": sweep.about, "scale": sweep.scale}
     output.mkdir(parents=True, exist_ok=True)
     _write(output / SUMMARY, json.dumps({**study, "runs": done}, indent=2) + "\n")

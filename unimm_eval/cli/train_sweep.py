@@ -54,6 +54,7 @@ def sweep(
     """Train every run of a study, or go on where it stands; its table is what `unimm-eval scaling`
     reads."""
     from unimm_eval.api import UserError
+    from unimm_eval.train.parallel import Ranks
     from unimm_eval.train.places import root_of_data
     from unimm_eval.train.sweep import load_sweep
     from unimm_eval.train.sweep_cost import cost_of
@@ -68,15 +69,18 @@ def sweep(
     if output is None:
         raise UserError("--output is missing: where the runs go", fix="Or give --dry-run.")
     root = root_of_data(data_root)
-    rows = train_runs(study, runs, output, data_root=root, on_run=_reporter(runs))
-    _show_results(study, rows, output, as_json=as_json)
+    first = Ranks().first
+    rows = train_runs(study, runs, output, data_root=root, on_run=_reporter(runs, aloud=first))
+    if first:
+        _show_results(study, rows, output, as_json=as_json)
 
 
-def _reporter(runs: "Sequence[Run]") -> "Callable[[Run, str], None]":
+def _reporter(runs: "Sequence[Run]", *, aloud: bool) -> "Callable[[Run, str], None]":
     number = {run.name: index for index, run in enumerate(runs, start=1)}
 
     def show(run: "Run", what: str) -> None:
-        typer.echo(f"{number[run.name]}/{len(runs)}  {run.name}: {what}", err=True)
+        if aloud:
+            typer.echo(f"{number[run.name]}/{len(runs)}  {run.name}: {what}", err=True)
 
     return show
 
