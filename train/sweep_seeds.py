@@ -87,6 +87,12 @@ def compare_seeds(sweep: Sweep, rows: Sequence[Mapping[str, Any]]) -> list[Compa
     return found
 
 
+def interval_of(estimate: Estimate) -> tuple[float, float]:
+    """Every estimate here is over two seeds or more, and so has one."""
+    assert estimate.interval is not None
+    return estimate.interval
+
+
 def _step(choices: Mapping[str, Mapping[str, float]], lower: str, higher: str) -> Step | None:
     """None where fewer than two seeds have both."""
     both = sorted(choices[lower].keys() & choices[higher].keys())
@@ -94,11 +100,11 @@ def _step(choices: Mapping[str, Mapping[str, float]], lower: str, higher: str) -
         return None
     high, low = ([choices[choice][seed] for seed in both] for choice in (higher, lower))
     difference = paired_difference(high, low, both)
-    assert difference.interval is not None
+    low_end, high_end = interval_of(difference)
     verdict: Verdict
-    if difference.interval[0] > 0:
+    if low_end > 0:
         verdict = "as in the paper"
-    elif difference.interval[1] < 0:
+    elif high_end < 0:
         verdict = "the other way round"
     else:
         with_it = difference.value > 0
@@ -119,7 +125,7 @@ def draw_seeds(path: Path, comparisons: Sequence[Comparison], *, title: str) -> 
         for place, (choice, estimate) in enumerate(one.losses.items()):
             seeds = list(one.values[choice].values())
             panel.scatter([place - 0.12] * len(seeds), seeds, s=16, color="#9db8d9", zorder=2)
-            low, high = estimate.interval
+            low, high = interval_of(estimate)
             panel.errorbar(
                 place,
                 estimate.value,

@@ -177,6 +177,7 @@ def _show_results(
 def _show_seeds(found: "Comparison") -> None:
     """The losses of each choice over seeds, and whether they are in the paper's order."""
     from unimm_eval.cli.tables import console_for_tables
+    from unimm_eval.train.sweep_seeds import interval_of
 
     table = _table(f"{found.modality} loss", "mean over seeds", "95% interval (t)", "seeds")
     entries = [(choice, loss, "") for choice, loss in found.losses.items()]
@@ -185,7 +186,7 @@ def _show_seeds(found: "Comparison") -> None:
     ]
     table.add_column("")
     for name, estimate, verdict in entries:
-        low, high = estimate.interval
+        low, high = interval_of(estimate)
         value, interval = f"{estimate.value:.4f}", f"[{low:.4f}, {high:.4f}]"
         table.add_row(name, value, interval, str(estimate.n), verdict)
     console_for_tables().print(table)
