@@ -17,7 +17,7 @@ PARTS = {"defaults.yaml", "sources.yaml", "mixture-1t.yaml", "section-6.yaml"}
 STUDIES = {  # number of runs
     "composition": 24,
     "data-mixtures": 4,
-    "ffn": 9,
+    "ffn": 15,
     "granularity": 20,
     "image-text-sources": 4,
     "isoflop-dense": 72,
