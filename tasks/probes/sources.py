@@ -206,7 +206,7 @@ def _labelled(
     from datasets import Image
 
     rows = part.select_columns([image, label]).cast_column(image, Image(decode=False))
-    rows = rows.rename_column(image, "image")
+    rows = rows.rename_column(image, "image") if image != "image" else rows
     for index, row in enumerate(rows):
         value = row[label]
         if value is None or (isinstance(value, int) and value < 0):

@@ -51,7 +51,7 @@ class ProbesConfig(TaskConfig):
     )
     epochs: int = Field(10, ge=1, description="how often a classifier sees a training picture")
     least_steps: int = Field(1000, ge=1, description="steps of training where epochs are short")
-    probe_batch_size: int = Field(1024, ge=1, description="pictures a step of training sees")
+    probe_batch_size: int = Field(512, ge=1, description="pictures a step of training sees")
     ridges: tuple[float, ...] = Field(
         (1e-8, 1e-6, 1e-4, 1e-2, 1.0),
         min_length=1,
