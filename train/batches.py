@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from unimm_eval.model.sequence import Batch, document_length, pack
 from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.train.data.bad import Skip, SkippedRecords
+from unimm_eval.train.data.late import LatePictures, encoded_late, late_pictures
 from unimm_eval.train.parallel import Ranks
 from unimm_eval.train.recipe import Recipe
 from unimm_eval.train.rows import RecipeRows
@@ -26,7 +27,7 @@ class Share:
 
     `documents` names the source of each document of each row; `source_BS` is the number of each
     token's source among `source_names`, one more than the last for padding. `skips` are records
-    that would have been in it and are bad.
+    that would have been in it and are bad, `late` its pictures that are still to be encoded.
     """
 
     step: int
@@ -34,6 +35,7 @@ class Share:
     batch: Batch
     documents: list[list[str]]
     source_BS: Tensor
+    late: LatePictures
     skips: list[Skip]
 
 
@@ -75,6 +77,7 @@ class _Shares(Dataset[Share]):
             ),
             documents=[[source_of(document) for document in documents] for documents in rows],
             source_BS=torch.from_numpy(source_BS),
+            late=late_pictures(rows),
             skips=[skip for row in read for skip in row.skips],
         )
 
@@ -90,7 +93,8 @@ def shares(
 ) -> Iterator[Share]:
     """This rank's shares of `steps`, in order. Records that are left out are logged in the `folder`
     of the run; raises UserError when they are too many."""
-    rows = RecipeRows(recipe, tokenizer, folder)
+    late = encoded_late(recipe.encoder_(), ranks.device)
+    rows = RecipeRows(recipe, tokenizer, folder, late=late)
     sizes = {name: source.records for name, source in rows.sources.items()}
     skipped = SkippedRecords(folder, share=recipe.max_bad_records, sizes=sizes)
     if ranks.first:

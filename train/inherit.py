@@ -98,11 +98,12 @@ def _merged(
     base: dict[str, Any], changes: dict[str, Any], *, levels: float = math.inf
 ) -> dict[str, Any]:
     """Keys without a value take the inherited ones away in the first `levels` of tables; below,
-    they stay, to do so later."""
+    they stay, to do so later. Where nothing is inherited they are what they say: `decoder: null` is
+    an encoder without one."""
     values = dict(base)
     for key, change in changes.items():
-        if change is None and levels > 0:
-            values.pop(key, None)
+        if change is None and key in base and levels > 0:
+            del values[key]
         elif isinstance(change, dict):
             inherited = values.get(key)
             inherited = inherited if isinstance(inherited, dict) else {}

@@ -56,9 +56,11 @@ class WorldMixture:
     probability proportional to share / mean length of its documents.
     """
 
-    def __init__(self, recipe: Recipe, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, recipe: Recipe, tokenizer: Tokenizer, pictures: Pictures | None = None
+    ) -> None:
         self.recipe, self.tokenizer = recipe, tokenizer
-        self.pictures = Pictures(recipe, recipe.load_encoder())
+        self.pictures = pictures or Pictures(recipe, recipe.load_encoder())
         self._draw: dict[str, _Source] = {
             "text": self._text,
             "text_to_image": self._text_to_image,

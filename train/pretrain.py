@@ -17,8 +17,10 @@ import torch
 
 from unimm_eval.api import IncompleteError, UserError
 from unimm_eval.model.allocator import keep_freed_memory
+from unimm_eval.model.encoders import Encoder
 from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.train.batches import Share, first_batch, shares, source_names
+from unimm_eval.train.data.late import encoded_late, with_latents
 from unimm_eval.train.data.sources import with_fingerprints
 from unimm_eval.train.guard import SPIKE_THRESHOLD, WINDOW, LossGuard, stop
 from unimm_eval.train.log import StepLog, TrainingLog, read_log
@@ -206,6 +208,10 @@ class _Loop:
         self.config = run.recipe.model_config_()
         peak = watch.peak or peak_flops(run.ranks.device)
         self.peak = None if peak is None else peak * run.ranks.size
+        self.encoder: Encoder | None = None
+        if encoded_late(run.recipe.encoder_(), run.ranks.device):
+            dtype = getattr(torch, run.recipe.dtype)
+            self.encoder = run.recipe.load_encoder(device=run.ranks.device, dtype=dtype)
         self.guard = LossGuard(threshold=watch.spike_threshold)
         self.stage = run.recipe.stage(max(run.step - 1, 0))
         self.progress: dict[str, int] = {}
@@ -239,6 +245,8 @@ class _Loop:
             self.stage = stage
             self.guard.forget()
         batch = share.batch.to(run.ranks.device)
+        if self.encoder is not None:
+            batch = with_latents(batch, share.late, self.encoder)
         share = Share(**{**vars(share), "batch": batch})
         losses = run.model.losses(
             batch, with_balance=recipe.balance_weight > 0, total=run.ranks.sum

@@ -19,6 +19,7 @@ from unimm_eval.model.tokenizer import Tokenizer
 from unimm_eval.train.data.bad import Skip
 from unimm_eval.train.data.order import Order
 from unimm_eval.train.data.shares import Shares
+from unimm_eval.train.data.show import Pictures
 from unimm_eval.train.data.sources import open_source, used_sources, with_fingerprints
 from unimm_eval.train.mixture import WorldMixture
 from unimm_eval.train.recipe import Recipe
@@ -51,16 +52,19 @@ class RecipeRows:
     """The rows of a recipe; what is measured of its sources is kept in `recipe.cache`, or in the
     folder of the run."""
 
-    def __init__(self, recipe: Recipe, tokenizer: Tokenizer, folder: Path) -> None:
-        """Raises UserError when a source cannot be used."""
+    def __init__(
+        self, recipe: Recipe, tokenizer: Tokenizer, folder: Path, *, late: bool = False
+    ) -> None:
+        """With `late`, pictures are left to be encoded (data/late.py). Raises UserError when a
+        source cannot be used."""
         recipe = with_fingerprints(recipe)
         self.recipe, self.tokenizer = recipe, tokenizer
-        self.world = WorldMixture(recipe, tokenizer)
+        encoder = recipe.encoder_() if late else recipe.load_encoder()
+        pictures = Pictures(recipe, encoder, late=late)
+        self.world = WorldMixture(recipe, tokenizer, pictures)
         cache = Path(recipe.cache).expanduser() if recipe.cache is not None else folder / _CACHE
         self.sources = {
-            name: open_source(
-                recipe, name, tokenizer=tokenizer, pictures=self.world.pictures, cache=cache
-            )
+            name: open_source(recipe, name, tokenizer=tokenizer, pictures=pictures, cache=cache)
             for name in used_sources(recipe)
         }
         self._orders = {

@@ -17,8 +17,8 @@ PICTURES = small_recipe(stages=({"from_step": 0, "mixture": {"text_to_image": 1.
 class UnevenRows(RecipeRows):
     """Of two ranks one gets text with few pictures, the other nothing but pictures."""
 
-    def __init__(self, recipe, tokenizer, folder):
-        super().__init__(recipe, tokenizer, folder)
+    def __init__(self, recipe, tokenizer, folder, **options):
+        super().__init__(recipe, tokenizer, folder, **options)
         self.pictures = RecipeRows(PICTURES, tokenizer, folder)
 
     def read(self, k):

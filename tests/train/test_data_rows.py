@@ -221,6 +221,8 @@ def test_later_stages_go_on_where_a_source_was(data):
 
 
 class _Ranks:
+    device = torch.device("cpu")
+
     def __init__(self, rank, size):
         self.rank, self.size, self.first = rank, size, rank == 0
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from unimm_eval.api import SampleError, UserError
-from unimm_eval.model.encoders import Encoder, MissingWeights
+from unimm_eval.model.encoders import Encoder
 from unimm_eval.train.data.bad import BadRecord, Skip, SkippedRecords, check_share
 from unimm_eval.train.data.latents import Place
 from unimm_eval.train.data.records import Records
@@ -58,12 +58,7 @@ def encode_sources(job: Encoding, *, watch: Callable[[str], None] = lambda said:
     if not 0 <= job.part < job.parts:
         raise UserError(f"part {job.part} of {job.parts}: parts are counted from 0")
     recipe = job.recipe
-    try:
-        encoder = recipe.encoder_().load(device=job.device, dtype=torch.float32)
-    except MissingWeights as error:
-        raise UserError(f"encoder: {error.what}", fix=error.fix) from error
-    except ValueError as error:
-        raise UserError(f"encoder: {error}") from error
+    encoder = recipe.load_encoder(device=job.device)
     names = [
         name for name in used_sources(recipe) if not isinstance(recipe.sources[name], TextSource)
     ]

@@ -5,7 +5,7 @@ Shapes: T tokens a picture, C latent channels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,34 +13,41 @@ import torch
 from unimm_eval.model import flow
 from unimm_eval.model.encoders import Encoder
 from unimm_eval.model.sequence import PictureSegment
+from unimm_eval.train.data.late import Unencoded
 from unimm_eval.train.recipe import Recipe, Stage
 
 
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """A picture that is encoded later: uint8 [S, S, 3], as its encoder takes it."""
+
+    pixels: np.ndarray
+
+
 class Latents(Protocol):
-    """Latents of one picture, fp32 [T, C]: with `understood` those that the reader of the encoder
-    makes of it."""
+    """Latents of one picture, fp32 [T, C], or what they will be made of: with `understood` those
+    that the reader of the encoder makes of it."""
 
-    def __call__(self, *, understood: bool) -> np.ndarray: ...
-
-
-def encoded(encoder: Encoder, pixels: np.ndarray) -> np.ndarray:
-    """Latents of a picture of any size, fp32 [T, C]."""
-    return encoder.encode(encoder.fit(torch.from_numpy(pixels))[None])[0].numpy()
+    def __call__(self, *, understood: bool) -> np.ndarray | Unfinished: ...
 
 
 class Pictures:
-    """Pictures as a recipe has them in documents."""
+    """Pictures as a recipe has them in documents; encoded `late`, only their pixels."""
 
-    def __init__(self, recipe: Recipe, encoder: Encoder) -> None:
-        self.recipe, self.encoder = recipe, encoder
+    def __init__(self, recipe: Recipe, encoder: Encoder, *, late: bool = False) -> None:
+        self.recipe, self.encoder, self._late = recipe, encoder, late
         config = recipe.model_config_()
         self._alpha = flow.shift_factor(config.latent_tokens, config.latent_channels)
 
     def latents(self, pixels: np.ndarray) -> Latents:
         """Latents of pixels uint8 [height, width, 3], encoded when they are asked for."""
 
-        def encode(*, understood: bool) -> np.ndarray:
-            return encoded(self.encoder.reader if understood else self.encoder, pixels)
+        def encode(*, understood: bool) -> np.ndarray | Unfinished:
+            encoder = self.encoder.reader if understood else self.encoder
+            fitted = encoder.fit(torch.from_numpy(pixels))
+            if self._late:
+                return Unfinished(pixels=fitted.numpy())
+            return encoder.encode(fitted[None])[0].numpy()
 
         return encode
 
@@ -55,20 +62,18 @@ class Pictures:
 
     def clean(self, latents: Latents) -> PictureSegment:
         """The picture as it is shown to be understood."""
-        return PictureSegment(
-            latents=latents(understood=True),
-            understanding=self.encoder.understanding_channels > 0,
-        )
+        dual = self.encoder.understanding_channels > 0
+        return self._segment(latents(understood=True), self.encoder.reader, understanding=dual)
 
     def noised(self, latents: Latents, rng: np.random.Generator, stage: Stage) -> PictureSegment:
         """The picture at a time of its own, counted in the flow loss."""
-        clean = latents(understood=False)
         u = torch.tensor(rng.random())
         if (law := stage.logit_normal or self.recipe.logit_normal) is not None:
             u = flow.logit_normal(u, mean=law.mean, std=law.std)
         t = float(flow.shift_time(u, self._alpha))
-        noise = rng.standard_normal(clean.shape, dtype=np.float32)
-        return PictureSegment(latents=clean, t=t, noise=noise, flow=True)
+        shape = (self.encoder.tokens, self.encoder.channels)
+        noise = rng.standard_normal(shape, dtype=np.float32)
+        return self._segment(latents(understood=False), self.encoder, t=t, noise=noise, flow=True)
 
     def context(self, latents: Latents, rng: np.random.Generator, stage: Stage) -> PictureSegment:
         """A picture that a caption follows, as `context_noise` says. Its noise is drawn from a
@@ -78,6 +83,14 @@ class Pictures:
         if own.random() < share:
             return self.clean(latents)
         return self.noised(latents, own, stage)
+
+    def _segment(
+        self, latents: np.ndarray | Unfinished, encoder: Encoder, **fields: Any
+    ) -> PictureSegment:
+        if not isinstance(latents, Unfinished):
+            return PictureSegment(latents=latents, **fields)
+        zeros = np.broadcast_to(np.float32(0), (encoder.tokens, encoder.channels))
+        return Unencoded(latents=zeros, pixels=latents.pixels, **fields)
 
 
 @dataclass(frozen=True, kw_only=True)
