@@ -150,6 +150,7 @@ _NOT_IDENTITY = {
     "steps",
     "save_every",
     "parent",
+    "ancestors",  # the parent's fingerprint covers them
     "max_bad_records",
     "cache",
     "latents",
@@ -157,7 +158,7 @@ _NOT_IDENTITY = {
 }
 """Fields that decide no weight."""
 
-_DROPPED_AT_DEFAULT = ("context_noise", "clean_share")
+_DROPPED_AT_DEFAULT = ("context_noise", "clean_share", "trained")
 """Fields that enter a recipe's identity only where they are not the default."""
 
 
@@ -218,6 +219,12 @@ class Recipe(_Strict):
     parent_fingerprint: str | None = Field(
         None, description="of the parent; filled in in a run's copy of its recipe"
     )
+    ancestors: tuple[str, ...] = Field(
+        (), description="fingerprints that the parent came from; filled in likewise"
+    )
+    trained: Literal["all", "adapter"] = Field(
+        "all", description="which weights: all, or the projections that pictures come in by"
+    )
     optimizer: OptimizerRecipe
     ema: float | None = Field(
         None, gt=0, lt=1, description="decay of the weights' moving average, such as 0.9999"
@@ -257,6 +264,8 @@ class Recipe(_Strict):
             raise ValueError("clean_share means nothing with context_noise: paper; leave one")
         if self.parent is not None and self.tokenizer is not None:
             raise ValueError("tokenizer: a parent brings its own; leave one")
+        if self.parent is None and self.trained != "all":
+            raise ValueError(f"trained: {self.trained} needs a parent: all else is as it was made")
         if self.parent is None and self.parent_fingerprint is not None:
             raise ValueError("parent_fingerprint is given, but no parent")
         return self
@@ -267,10 +276,12 @@ class Recipe(_Strict):
     def encoder_(self) -> Encoder:
         return encoder_from_json({"kind": "raw_pixels", **self.encoder})
 
-    def load_encoder(self) -> Encoder:
-        """The encoder on the CPU, ready to encode. Raises UserError."""
+    def load_encoder(
+        self, *, device: torch.device | None = None, dtype: torch.dtype = torch.float32
+    ) -> Encoder:
+        """The encoder, on the CPU unless said otherwise, ready to encode. Raises UserError."""
         try:
-            return self.encoder_().load(device=torch.device("cpu"), dtype=torch.float32)
+            return self.encoder_().load(device=device or torch.device("cpu"), dtype=dtype)
         except MissingWeights as error:
             raise UserError(f"encoder: {error.what}", fix=error.fix) from error
         except ValueError as error:
