@@ -181,11 +181,16 @@ def tasks(
 
 
 @app.command()
-def models() -> None:
-    """List the kinds of models that can be judged."""
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """List the kinds of models that can be judged, and what each may be able to do."""
     from unimm_eval.cli import listing
 
-    listing.list_models()
+    if as_json:
+        typer.echo(listing.models_as_json())
+    else:
+        listing.list_models()
 
 
 @app.command()
@@ -268,6 +273,51 @@ def gate(
         margins_file=margins,
         tasks=tasks or (),
         output=output,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def watch(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run.", metavar="TRAINDIR")],
+    tasks: Annotated[str, typer.Option(help="What to measure, as for a run.")],
+    output: Annotated[
+        Path | None, typer.Option(show_default="runs/watch-TRAINDIR", help="Folder of the runs.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use only the first so many samples of each task.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="TASK.KEY=VALUE", help="Change a task's setting; repeatable."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "auto",
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="RECORD", help="Gate each checkpoint against it.")
+    ] = None,
+    margin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK=VALUE", help="How much worse is tolerated; repeatable."),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Judge what is there, and stop.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 30.0,
+) -> None:
+    """Judge each checkpoint of a training run as it lands; plot its numbers against tokens."""
+    from unimm_eval.cli.watch import watch_command
+
+    code = watch_command(
+        run,
+        tasks=tasks,
+        output=output,
+        limit=limit,
+        assignments=assignments or (),
+        device=device,
+        baseline=baseline,
+        margins=margin or (),
+        once=once,
+        every=every,
     )
     raise typer.Exit(code)
 
