@@ -13,12 +13,14 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def curves(rows: Rows) -> bytes:
-    """A panel for the encoder and one for the backbone: accuracy of each layer with its interval,
-    PSNR on an axis of its own. In the backbone's panel the encoder's last layer is a dotted line,
-    and the untrained twin is gray."""
+    """A panel for the encoder, where it has several layers, and one for the backbone: accuracy of
+    each layer with its interval, PSNR on an axis of its own. In the backbone's panel the encoder's
+    last layer is a dotted line, and the untrained twin is dashed."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    panels = [stack for stack in ("encoder", "backbone") if any(r["stack"] == stack for r in rows)]
+    deep = any(row["stack"] == "encoder" and row["layer"] for row in rows)
+    panels = ("encoder", "backbone") if deep else ("backbone",)
     figure = Figure(figsize=(5.0 * len(panels), 3.6), layout="constrained")
     measures = list(dict.fromkeys(row["measure"] for row in rows if row["measure"] != PSNR))
     grid = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -26,12 +28,11 @@ def curves(rows: Rows) -> bytes:
         for measure, color in zip(measures, _COLORS * len(measures), strict=False):
             _curve(axes, _of(rows, stack, measure), color=color, label=measure)
             if stack == "backbone":
-                twin = _of(rows, "twin", measure)
-                _curve(axes, twin, color="#9a9a9a", label=f"{measure}, untrained")
+                _curve(axes, _of(rows, "twin", measure), color=color, line="--")
                 if reference := _of(rows, "encoder", measure):
                     axes.axhline(reference[-1]["value"], color=color, linestyle=":", linewidth=1)
         axes.set(xlabel="layer", ylabel="accuracy", title=stack)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if decoded := _of(rows, stack, PSNR):
             other = axes.twinx()
             _curve(other, decoded, color=_PSNR_COLOR, label="PSNR")
@@ -47,12 +48,12 @@ def _of(rows: Rows, stack: str, measure: str) -> Rows:
     return [row for row in rows if row["stack"] == stack and row["measure"] == measure]
 
 
-def _curve(axes: Any, rows: Rows, *, color: str, label: str) -> None:
+def _curve(axes: Any, rows: Rows, *, color: str, label: str | None = None, line: str = "-") -> None:
     if not rows:
         return
     layers = [row["layer"] for row in rows]
     values = [row["value"] for row in rows]
-    axes.plot(layers, values, color=color, label=label, marker="o", markersize=3, linewidth=1.2)
+    axes.plot(layers, values, line, color=color, label=label, marker="o", markersize=3, linewidth=1)
     if all(row["low"] is not None for row in rows):
         low, high = ([row[end] for row in rows] for end in ("low", "high"))
-        axes.fill_between(layers, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.fill_between(layers, low, high, color=color, alpha=0.2 if label else 0.08, linewidth=0)

@@ -1,4 +1,4 @@
-"""`probes` and `probes:mini` as runs: known features, known numbers; what stops, and what goes on."""
+"""`probes` and `probes:mini` as runs: known features give known numbers."""
 
 import csv
 import io
@@ -12,6 +12,7 @@ from unimm_eval import evaluate, stats
 from unimm_eval.api import (
     DefectError,
     IncompleteError,
+    Picture,
     PictureFeatures,
     UserError,
     encode_png,
@@ -66,10 +67,9 @@ class Seer(Blind):
         noise = rng.normal(size=(1 + len(self.skill), 4, WIDTH))
         cut = picture.reshape(2, 4, 2, 4, 3).mean((1, 3)).reshape(4, 3) / 255
         color = np.concatenate([cut, np.zeros((4, WIDTH - 3))], axis=1)
-        layers = [
-            skill * color + (1 - skill) * noise[1 + at] for at, skill in enumerate(self.skill)
-        ]
-        backbone = np.stack(layers)
+        backbone = np.stack(
+            [skill * color + (1 - skill) * noise[1 + at] for at, skill in enumerate(self.skill)]
+        )
         if int(picture.astype(int).sum()) in self.broken:
             backbone[-1, 0, 0] = np.nan
         return {"encoder": np.stack([noise[0], color + 0.02 * noise[0]]), "backbone": backbone}
@@ -82,13 +82,14 @@ def _elsewhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three colours of noisy pictures, 30 of each."""
+    """Pictures of about three colours, 30 of each; every quarter has one of its own."""
     rng = np.random.default_rng(0)
     for name, color in COLORS.items():
         (tmp_path / "data" / name).mkdir(parents=True)
         for index in range(30):
-            array = (np.array(color) + rng.normal(scale=40, size=(8, 8, 3))).clip(0, 255)
-            picture = encode_png(array.astype(np.uint8))
+            quarters = np.array(color) + rng.normal(scale=40, size=(2, 2, 3))
+            array = np.kron(quarters, np.ones((4, 4, 1))) + rng.normal(size=(8, 8, 3))
+            picture = encode_png(array.clip(0, 255).astype(np.uint8))
             (tmp_path / "data" / name / f"{index}.png").write_bytes(picture)
     return tmp_path / "data"
 
@@ -192,8 +193,6 @@ def test_a_stopped_run_shows_each_picture_once_and_ends_with_the_same_numbers(fo
 
 def test_features_that_are_not_finite_cost_their_picture_and_are_named(folder, tmp_path):
     bad = next(folder.glob("red/*.png"))
-    from unimm_eval.api import Picture
-
     broken = Seer(broken=[int(Picture(path=bad).load().astype(int).sum())])
     record = probed(broken, folder)
     assert record.get("probes").unscored == 1
