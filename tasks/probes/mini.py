@@ -54,7 +54,7 @@ class ProbesMini(ProbesTask):
             for index in range(count):
                 for kind, draw in enumerate((_thing, _digit)):
                     picture, labels, cluster = draw(split, index)
-                    inputs = {"picture": picture, "labels": labels, "split": split}
+                    inputs: dict[str, Any] = {"picture": picture, "labels": labels, "split": split}
                     # Evenly spread: whenever the running share passes a whole number.
                     if int((index + 1) * decoded) > int(index * decoded):
                         inputs["decoder"] = True

@@ -44,7 +44,7 @@ def metrics_of(
             facts |= {"untrained twin": twin_value, "twin's best_layer": _layers(of_twin)}
         found["backbone_accuracy"] = _mean(best), chance, facts
         for target, (curve, layer) in best.items():
-            estimate = stats.clustered_mean(curve.value_NL[:, layer], curve.clusters)
+            estimate = stats.clustered_mean(curve.value_NL[:, layer].tolist(), curve.clusters)
             chance = 1 / len(targets[target])
             if target in of_twin:
                 twin, of_layer = of_twin[target]
@@ -58,7 +58,7 @@ def metrics_of(
             found[name] = _difference(best, other), 0.0, facts
     psnr = psnr_curves(samples, scores)
     for stack, curve in psnr.items():
-        estimate = stats.clustered_mean(curve.value_NL[:, curve.last], curve.clusters)
+        estimate = stats.clustered_mean(curve.value_NL[:, curve.last].tolist(), curve.clusters)
         found[f"{stack}_psnr"] = estimate, None, {"layer": curve.last}
     if stats.errors_wanted():
         _add_layers(found, curves, psnr)
