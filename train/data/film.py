@@ -75,7 +75,7 @@ def _on_screen(
             return found
         before = frame
     while before is not None and len(found) < len(times):
-        if before.time is None or before.time + _EARLY < times[len(found)]:
+        if before.time + _EARLY < times[len(found)]:
             break
         found.append(before.to_ndarray(format="rgb24"))
     return found

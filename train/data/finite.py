@@ -1,6 +1,7 @@
 """A declared source, packed: its rows by number, each with its documents."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +14,10 @@ from unimm_eval.train.data.measure import Measured
 from unimm_eval.train.data.packing import pack_frames, pack_whole
 from unimm_eval.train.data.records import Record, Records
 from unimm_eval.train.data.show import Latents, Pictures, Shown
+from unimm_eval.train.data.store import kept
 from unimm_eval.train.recipe import Stage
+
+_ARRAYS = ("pieces", "starts")
 
 
 class FiniteSource(Protocol):
@@ -78,12 +82,19 @@ class PackedRecords:
         ]
         tokens = np.array(measured.tokens)
         tokens[long] = 0
-        if records.cut:
-            self._pieces, self._starts = pack_frames(
-                tokens, measured.pictures, length=length, frame=frame, again=1
-            )
-        else:
-            self._pieces, self._starts = pack_whole(tokens, measured.pictures, length=length)
+
+        def pack(folder: Path) -> None:
+            if records.cut:
+                packed = pack_frames(tokens, measured.pictures, length=length, frame=frame, again=1)
+            else:
+                packed = pack_whole(tokens, measured.pictures, length=length)
+            for array, values in zip(_ARRAYS, packed, strict=True):
+                np.save(folder / f"{array}.npy", values)
+
+        folder = kept(measured.folder.parent, "rows", [measured.folder.name, length], pack)
+        self._pieces, self._starts = (
+            np.load(folder / f"{array}.npy", mmap_mode="r") for array in _ARRAYS
+        )
         self.records = int(np.count_nonzero(tokens)) + len(self.skips)
         gone_on = np.count_nonzero(self._pieces["begin"])  # each with a <bos> of its own
         self._tokens = int(tokens.sum(dtype=np.int64)) + gone_on

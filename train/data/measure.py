@@ -19,8 +19,10 @@ _ARRAYS = ("tokens", "pictures", "condition")
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """Of each record: its tokens [n], 0 where it is not used, its pictures [n], and how many of its
-    tokens are a condition [n] that may be left out. `skips` are the bad ones."""
+    tokens are a condition [n] that may be left out. `skips` are the bad ones. All of it is in
+    `folder`."""
 
+    folder: Path
     tokens: np.ndarray
     pictures: np.ndarray
     condition: np.ndarray
@@ -62,6 +64,7 @@ def measured(folder: Path, *, source: str) -> Measured:
     """What `measure` wrote; the source may have another name by now."""
     lines = (folder / _SKIPPED).read_text(encoding="utf-8").splitlines()
     return Measured(
+        folder=folder,
         **{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS},
         skips=[Skip(**{**json.loads(line), "source": source}) for line in lines],
     )
