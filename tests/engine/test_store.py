@@ -98,24 +98,71 @@ def test_a_closed_store_is_read_without_being_touched(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize("damage", ["not a database" * 1000, "pages"])
-def test_a_damaged_store_is_named(tmp_path, damage):
-    store = Store(tmp_path)
-    for number in range(200):
-        output = Output(sample_id=str(number), values={"text": "x" * 200})
-        store.add_outputs("task", [(str(number), output)])
-    store.close()
-    path = tmp_path / FILE
-    if damage == "pages":
-        data = bytearray(path.read_bytes())
-        data[4096 * 5 : 4096 * 12] = b"\xaa" * 4096 * 7
-        path.write_bytes(data)
-        (tmp_path / f"{FILE}-wal").touch()  # as after a kill
-    else:
-        path.write_text(damage)
+def filled(folder, rows=200):
+    with Store(folder) as store:
+        for number in range(rows):
+            output = Output(sample_id=str(number), values={"text": "x" * 200})
+            store.add_outputs("task", [(str(number), output)])
+            store.add_scores("task", "judge", [Score(sample_id=str(number), values={"v": 1.0})])
+    return folder / FILE
+
+
+def test_what_is_no_store_is_named(tmp_path):
+    path = filled(tmp_path)
+    path.write_text("not a database" * 1000)
     with pytest.raises(UserError, match="is damaged") as caught:
         Store(tmp_path)
     assert f"rm {path}" in caught.value.fix
+
+
+@pytest.mark.parametrize(("pages", "most"), [((5, 12), 399), ((1, 2), 400)])
+def test_damaged_pages_are_left_behind_and_the_rest_is_kept(tmp_path, pages, most):
+    path = filled(tmp_path)
+    data = bytearray(path.read_bytes())
+    first, last = pages
+    data[4096 * first : 4096 * last] = b"\xaa" * 4096 * (last - first)
+    path.write_bytes(data)
+    with Store(tmp_path) as store:
+        (told,) = store.mended
+        outputs, scores = store.outputs("task"), store.scores("task", "judge")
+        assert 200 <= len(outputs) + len(scores) <= most
+        assert all(output.values == {"text": "x" * 200} for output in outputs.values())
+        # It is a store like any other: what is missing can be added.
+        missing = [n for n in range(200) if (str(n), 0) not in outputs]
+        store.add_outputs(
+            "task",
+            [(str(n), Output(sample_id=str(n), values={"text": "x" * 200})) for n in missing],
+        )
+        assert len(store.output_keys("task")) == 200
+    assert "were read, the others are computed again" in told
+    assert (tmp_path / f"{FILE}.damaged-1").read_bytes() == bytes(data)
+    with Store(tmp_path) as store:
+        assert not store.mended
+
+
+def test_a_row_that_is_not_what_was_written_is_left_behind(tmp_path):
+    path = filled(tmp_path)
+    data = path.read_bytes()
+    assert data.count(b"x" * 200) >= 200
+    path.write_bytes(data.replace(b"x" * 200, b"y" + b"x" * 199, 1))
+    with Store(tmp_path) as store:
+        assert "1 rows are not what was written" in store.mended[0]
+        assert len(store.outputs("task")) == 199
+        assert len(store.scores("task", "judge")) == 200
+
+
+def test_a_store_of_before_rows_had_digests_is_read(tmp_path):
+    path = filled(tmp_path, rows=3)
+    with sqlite3.connect(path) as database:
+        for table in ("outputs", "scores"):
+            database.execute(f"ALTER TABLE {table} DROP COLUMN digest")
+    database.close()
+    with Store(tmp_path) as store:
+        assert not store.mended
+        assert len(store.outputs("task")) == 3
+        store.add_outputs("task", [("3", Output(sample_id="3"))])
+    with Store(tmp_path, readonly=True) as store:
+        assert len(store.outputs("task")) == 4
 
 
 def test_a_store_of_another_version_is_refused(tmp_path):

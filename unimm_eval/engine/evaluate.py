@@ -160,6 +160,8 @@ def perform(
     groups = group_entries().values()  # here, where a card that is none costs nothing yet
     with RunFolder(path, identity=identity, planned=planned, threads=held.threads) as folder:
         progress.note(f"run {path}")
+        for mended in folder.store.mended:
+            progress.note(mended)
         started = time.monotonic()
         with threads(folder.threads):
             results, scores = execute(

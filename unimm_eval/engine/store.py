@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from unimm_eval.api import Output, Sample, Score, UserError, encode_png, scrubbed
-from unimm_eval.engine import array_files, arrays
+from unimm_eval.engine import array_files, arrays, salvage
 from unimm_eval.engine.files import (
     explained,
     link_or_copy,
@@ -34,9 +34,9 @@ _SCHEMA = (
     "CREATE TABLE samples (task TEXT, position INTEGER, sample TEXT, inputs TEXT, cluster TEXT, "
     "repeats INTEGER, PRIMARY KEY (task, sample))",
     'CREATE TABLE outputs (task TEXT, sample TEXT, repeat INTEGER, key TEXT, "values" TEXT, '
-    "media TEXT, error TEXT, PRIMARY KEY (task, sample, repeat))",
+    "media TEXT, error TEXT, digest BLOB, PRIMARY KEY (task, sample, repeat))",
     'CREATE TABLE scores (task TEXT, sample TEXT, repeat INTEGER, judge TEXT, "values" TEXT, '
-    "payload TEXT, unscored TEXT, PRIMARY KEY (task, sample, repeat, judge))",
+    "payload TEXT, unscored TEXT, digest BLOB, PRIMARY KEY (task, sample, repeat, judge))",
     f"PRAGMA user_version={SCHEMA_VERSION}",
 )
 
@@ -50,8 +50,11 @@ class Store:
     def __init__(self, folder: Path, *, readonly: bool = False) -> None:
         """Open the store of `folder`, making it unless `readonly`.
 
-        Raises UserError when another process uses it, when it is damaged or cannot be written.
+        A store with damaged pages is rebuilt from what can be read of it; `mended` then says what
+        was done. Raises UserError when another process uses it, when nothing of it can be read, and
+        when it cannot be written.
         """
+        self.mended: list[str] = []
         self.path = folder / FILE
         self.media = MediaStore(folder / "media")
         self.arrays = array_files.ArrayFiles(folder / array_files.FOLDER)
@@ -59,21 +62,13 @@ class Store:
         self._alone = threading.RLock()  # outputs and scores may come from two threads
         stopped_midway = log.exists()  # SQLite removes it when it closes a file in order
         with self._explained():
-            if readonly and not stopped_midway:
-                uri = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
-                self._db = sqlite3.connect(
-                    uri, uri=True, isolation_level=None, check_same_thread=False
-                )
-            else:
-                self._db = sqlite3.connect(
-                    self.path, timeout=0, isolation_level=None, check_same_thread=False
-                )
+            self._open(readonly=readonly and not stopped_midway)
         try:
             with self._explained():
                 if not (readonly and not stopped_midway):
                     self._lock()
-                if stopped_midway:
-                    self._check()
+                    if reason := self._damage():
+                        self._salvage(reason)
                 self._prepare(readonly=readonly)
         except BaseException:
             self._db.close()
@@ -89,10 +84,40 @@ class Store:
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute("COMMIT")  # EXCLUSIVE: the lock stays
 
-    def _check(self) -> None:
-        verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    def _open(self, *, readonly: bool) -> None:
+        name = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1" if readonly else self.path
+        self._db = sqlite3.connect(
+            name, uri=readonly, timeout=0, isolation_level=None, check_same_thread=False
+        )
+
+    def _damage(self) -> str:
+        """What is wrong with the pages or with rows, empty where nothing is."""
+        verdict: str = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
-            raise self._damaged(verdict)
+            return verdict
+        if self._db.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+            return ""  # new, or another version's
+        self._add_digests()
+        spoilt = salvage.spoilt(self._db)
+        return f"{len(spoilt)} rows are not what was written" if spoilt else ""
+
+    def _add_digests(self) -> None:
+        """To a store of before rows had them."""
+        for table in salvage.DIGESTED:
+            columns = {row[1] for row in self._db.execute(f"PRAGMA table_info({table})")}
+            if "digest" not in columns:
+                self._db.execute(f"ALTER TABLE {table} ADD COLUMN digest BLOB")
+
+    def _salvage(self, reason: str) -> None:
+        """Rebuild the file, and tell."""
+        self._db.close()
+        aside, saved = salvage.salvage(self.path)
+        self._open(readonly=False)
+        self._lock()
+        self.mended.append(
+            f"{self.path} was damaged ({reason}); {saved} rows of it were read, the others are "
+            f"computed again. The damaged file is {aside.name}."
+        )
 
     def _prepare(self, *, readonly: bool) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -197,7 +222,10 @@ class Store:
         with self._explained():
             array_rows = self.arrays.add(self._db, task, [output for _, output in outputs])
         with self._transaction():
-            self._db.executemany("INSERT OR IGNORE INTO outputs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany(
+                "INSERT OR IGNORE INTO outputs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(*row, salvage.digest(row)) for row in rows],
+            )
             array_files.commit(self._db, array_rows)
 
     def output_keys(self, task: str) -> dict[ItemKey, str]:
@@ -248,10 +276,11 @@ class Store:
                 arrays.clear(self._db, task, judge)
             arrays.write(self._db, task, judge, scores)
             self._db.executemany(
-                "INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-                '"values"=excluded."values", payload=excluded.payload, unscored=excluded.unscored '
+                "INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                '"values"=excluded."values", payload=excluded.payload, '
+                "unscored=excluded.unscored, digest=excluded.digest "
                 "WHERE scores.unscored IS NOT NULL",
-                rows,
+                [(*row, salvage.digest(row)) for row in rows],
             )
 
     def scores(self, task: str, judge: str) -> dict[ItemKey, Score]:
