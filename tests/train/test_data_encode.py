@@ -1,5 +1,6 @@
 """Latents that were encoded once are those that are encoded anew, in the same documents."""
 
+import errno
 import shutil
 
 import numpy as np
@@ -10,7 +11,7 @@ from data_kit import data_recipe, open_rows, write_jsonl, write_picture
 from test_data_pictures import write_video
 from test_data_rows import digest
 
-from unimm_eval.api import UserError
+from unimm_eval.api import IncompleteError, UserError
 from unimm_eval.cli import train as cli
 from unimm_eval.cli.program import run_program
 from unimm_eval.train.data import latents
@@ -145,3 +146,23 @@ def test_the_program_encodes_and_refuses_in_one_message(data, tmp_path, monkeypa
         code, told = run(*arguments)
         assert code == 2
         assert said in told.err
+
+
+def test_a_disk_that_fills_up_all_the_same_leaves_whole_shards(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(latents, "SHARD_BYTES", 4 * 16 * 192 * 4)
+    job = Encoding(recipe=recipe_of(data), output=tmp_path / "out", device=CPU)
+    save, saved = np.save, []
+
+    def full(file, array):
+        saved.extend([file] * (array.ndim == 3))
+        if len(saved) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(file, array)
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(IncompleteError, match="is it full"):
+        encode_sources(job)
+    monkeypatch.setattr(np, "save", save)
+    assert 0 < encode_sources(job) < 18
+    for path in (tmp_path / "out").rglob("latents-*.npy"):
+        assert np.load(path).any()

@@ -137,12 +137,7 @@ def _encode_shard(job: _Job, shard: int, begin: int, end: int) -> list[Skip]:
     place = job.place
     bad: dict[int, str] = {}
     arrays = {
-        kind: np.lib.format.open_memmap(
-            _partial(place.file(kind, shard)),
-            mode="w+",
-            dtype=np.float32,
-            shape=(end - begin, encoder.tokens, encoder.channels),
-        )
+        kind: np.zeros((end - begin, encoder.tokens, encoder.channels), dtype=np.float32)
         for kind, encoder in place.kinds.items()
     }
     with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -159,7 +154,8 @@ def _encode_shard(job: _Job, shard: int, begin: int, end: int) -> list[Skip]:
                 fitted = [encoder.fit(torch.from_numpy(one)) for one in pixels.values()]
                 arrays[kind][rows] = encoder.encode(torch.stack(fitted)).cpu().numpy()
     for kind, array in arrays.items():
-        array.flush()
+        with open(_partial(place.file(kind, shard)), "wb") as file:
+            np.save(file, array)
         os.replace(_partial(place.file(kind, shard)), place.file(kind, shard))
     _partial(place.file("bad", shard)).write_text(json.dumps(bad), encoding="utf-8")
     os.replace(_partial(place.file("bad", shard)), place.file("bad", shard))
