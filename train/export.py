@@ -49,6 +49,7 @@ def write_checkpoint(training: Pretraining, output: Path, *, ema: bool = False) 
             "tokens": training.tokens_seen(),
             **({"ema": recipe.ema} if ema else {}),
             **({"parent": recipe.parent_fingerprint} if recipe.parent else {}),
+            **({"ancestors": list(recipe.ancestors)} if recipe.ancestors else {}),
         },
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from unimm_eval.api import UserError
+from unimm_eval.api import Lineage, UserError
 from unimm_eval.model.checkpoint import CheckpointFiles, load_checkpoint, read_checkpoint
 from unimm_eval.model.encoders import encoder_identity
 from unimm_eval.model.sequence import Batch
@@ -29,7 +29,19 @@ def with_fingerprint(recipe: Recipe) -> Recipe:
     and is no checkpoint, or does not fit."""
     if recipe.parent is None or recipe.parent_fingerprint is not None:
         return recipe
-    return recipe.model_copy(update={"parent_fingerprint": _files(recipe).fingerprint})
+    files = _files(recipe)
+    lineage = Lineage.of_training(files.fingerprint, files.training)
+    return recipe.model_copy(
+        update={"parent_fingerprint": lineage.fingerprint, "ancestors": lineage.parents}
+    )
+
+
+def read_parent(name: str) -> CheckpointFiles:
+    """A checkpoint to begin from, `demo` or a folder, without its weights. Raises UserError."""
+    try:
+        return read_checkpoint(_DEMO if name == "demo" else Path(name))
+    except ValueError as error:
+        raise UserError(f"parent: {error}", fix=_FIX) from error
 
 
 def copy_tokenizer(recipe: Recipe, path: Path) -> None:
@@ -57,11 +69,8 @@ def load_weights(recipe: Recipe, model: UnifiedModel, first_batch: Callable[[], 
 def _files(recipe: Recipe) -> CheckpointFiles:
     """The parent, checked against the recipe without loading its weights."""
     assert recipe.parent is not None
-    folder = _DEMO if recipe.parent == "demo" else Path(recipe.parent)
-    try:
-        files = read_checkpoint(folder)
-    except ValueError as error:
-        raise UserError(f"parent: {error}", fix=_FIX) from error
+    files = read_parent(recipe.parent)
+    folder = files.folder
     if recipe.parent_fingerprint not in (None, files.fingerprint):
         raise UserError(
             f"parent: {folder} is not the checkpoint of parent_fingerprint, "
