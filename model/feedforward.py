@@ -26,9 +26,7 @@ class Routing:
     choices: list[Tensor] = field(default_factory=list)
     probabilities: list[Tensor] = field(default_factory=list)
 
-    def load(
-        self, valid_N: Tensor, *, total: Callable[[Tensor], Tensor] | None = None
-    ) -> Tensor:
+    def load(self, valid_N: Tensor, *, total: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """How many choices of `valid_N` tokens (bool) fell on each expert, fp32 [L, E]; `total`
         sums a tensor over the ranks of a data-parallel step."""
         weight_N = valid_N.float()

@@ -49,7 +49,10 @@ class MasterWeights:
         ]
         self.adamw = torch.optim.AdamW(
             [
-                {"params": [m for m in trained if m.ndim >= 2], "weight_decay": recipe.weight_decay},
+                {
+                    "params": [m for m in trained if m.ndim >= 2],
+                    "weight_decay": recipe.weight_decay,
+                },
                 {"params": [m for m in trained if m.ndim < 2], "weight_decay": 0.0},
             ],
             lr=recipe.learning_rate,

@@ -1,4 +1,4 @@
-"""Documents that know which source of the recipe they are from, so that losses can be told apart."""
+"""Documents that know which source of a recipe they are from, so that losses are told apart."""
 
 from collections.abc import Iterable
 

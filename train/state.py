@@ -174,10 +174,11 @@ class States:
         """Make what all ranks have written a state, and remove those that are too old."""
         names = sorted(file.name for file in partial.iterdir())
         mine = {
-            name: file_sha256(partial / name)
-            for name in names[self.ranks.rank :: self.ranks.size]
+            name: file_sha256(partial / name) for name in names[self.ranks.rank :: self.ranks.size]
         }
-        files = {k: v for part in self.ranks.gather(mine, group=self._group) for k, v in part.items()}
+        files = {
+            k: v for part in self.ranks.gather(mine, group=self._group) for k, v in part.items()
+        }
         failure = ""
         if self.ranks.first:
             try:

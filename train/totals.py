@@ -94,7 +94,9 @@ def _by_source(losses: Losses, share: Share, count: int) -> Tensor:
     return table[:count]
 
 
-def _source(nats: float, weight: float, flow: float, pictures: float, tokens: float) -> dict[str, Any]:
+def _source(
+    nats: float, weight: float, flow: float, pictures: float, tokens: float
+) -> dict[str, Any]:
     of_source: dict[str, Any] = {"tokens": int(tokens)}
     if weight:
         of_source["text_loss"] = nats / weight

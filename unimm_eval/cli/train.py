@@ -1,52 +1,27 @@
 """`unimm-train`: train unified models, and make checkpoints that `unimm-eval` judges."""
 
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from unimm_eval.cli.program import run_program
 from unimm_eval.cli.train_encode import encode
+from unimm_eval.cli.train_pretrain import OutputOption, pretrain
 from unimm_eval.cli.train_sweep import sweep
 from unimm_eval.cli.train_tools import annotate_actions, caption_distance, recaption
-
-if TYPE_CHECKING:
-    from unimm_eval.train.log import StepLog
 
 app = typer.Typer(
     name="unimm-train", no_args_is_help=True, add_completion=False, rich_markup_mode=None
 )
 
+app.command()(pretrain)
 app.command()(encode)
 app.command()(sweep)
 app.command("caption-distance")(caption_distance)
 app.command("recaption")(recaption)
 app.command("annotate-actions")(annotate_actions)
-
-RecipeArgument = Annotated[Path, typer.Argument(help="YAML file, such as train/recipes/demo.yaml")]
-OutputOption = Annotated[Path, typer.Option(help="folder to write")]
-
-
-@app.command()
-def pretrain(
-    recipe: RecipeArgument,
-    output: OutputOption,
-    until: Annotated[int | None, typer.Option(min=1, help="stop after this step")] = None,
-    log_every: Annotated[int, typer.Option(min=1, help="steps between printed lines")] = 20,
-) -> None:
-    """Train by a recipe, or go on exactly where the folder stands."""
-    from unimm_eval.train.pretrain import Pretraining
-    from unimm_eval.train.recipe import load_recipe
-
-    run = Pretraining(load_recipe(recipe), output)
-    for warning in run.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    if run.step:
-        typer.echo(f"going on from step {run.step} of {run.recipe.steps}")
-    run.run(until=until, on_step=_printer(run.recipe.steps, log_every))
 
 
 @app.command()
@@ -66,11 +41,12 @@ def info(
 def export(
     run: Annotated[Path, typer.Argument(help="folder of a training run")],
     output: OutputOption,
+    ema: Annotated[bool, typer.Option("--ema", help="the moving average of the weights")] = False,
 ) -> None:
     """Write the newest state of a run as a checkpoint folder."""
     from unimm_eval.train.export import export_run
 
-    typer.echo(f"{output}: step {export_run(run, output)}")
+    typer.echo(f"{output}: step {export_run(run, output, ema=ema)}")
 
 
 @app.command()
@@ -106,29 +82,6 @@ def curve(
 
     write_curve(run, output)
     typer.echo(f"{output}: log.csv, curve.png")
-
-
-def _printer(steps: int, every: int) -> "Callable[[StepLog], None]":
-    """Prints a line every so many steps, with tokens a second and the time left."""
-    begin, first = time.monotonic(), -1
-    tokens = 0
-
-    def show(entry: "StepLog") -> None:
-        nonlocal first, tokens
-        if first < 0:
-            first = entry.step - 1
-        tokens += entry.tokens
-        if entry.step % every and entry.step != steps:
-            return
-        elapsed = time.monotonic() - begin
-        left = elapsed / (entry.step - first) * (steps - entry.step)
-        typer.echo(
-            f"step {entry.step}/{steps}  text {entry.text_loss:.4f}  flow {entry.flow_loss:.4f}  "
-            f"grad {entry.grad_norm:.2f}  {tokens / elapsed:,.0f} tokens/s  "
-            f"{left / 60:.0f} min left"
-        )
-
-    return show
 
 
 def main() -> None:
