@@ -3,7 +3,7 @@
     python -m bench.probes
 
 Speed: 24 layers of 256 features of 10,000 pictures in ten classes, as a run keeps them (half
-precision, in a file), under 8 learning rates and the weight decays of `probes`, trained and judged
+precision, in a file), under 8 learning rates and the penalties of `probes`, trained and judged
 by its recipe. Quality: scikit-learn's digits, and 256 random features of them, against its
 LogisticRegression on the same splits: with its default penalty, and with the one of five that is
 best on validation, as the probe's learning rate is. Memory: the most that a process held while it
@@ -42,7 +42,7 @@ def recipe() -> Recipe:
     config = ProbesOfficialConfig()
     return Recipe(
         learning_rates=config.learning_rates,
-        weight_decays=config.weight_decays,
+        penalties=config.penalties,
         epochs=config.epochs,
         least_steps=config.least_steps,
         batch_size=config.probe_batch_size,
@@ -185,7 +185,7 @@ def probe_file(path: Path) -> dict[str, float]:
         classes,
         **parts,
         num_classes=CLASSES,
-        recipe=replace(recipe(), learning_rates=(2.0, 8.0), epochs=1, least_steps=1),
+        recipe=replace(recipe(), learning_rates=(4.0, 16.0), epochs=1, least_steps=1),
         device="cpu",
     )
     right = found.said_test_NL[:, -1] == classes[parts["test"]]

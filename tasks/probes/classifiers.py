@@ -1,7 +1,7 @@
-"""Linear classifiers of all layers under all learning rates and weight decays, trained together.
+"""Linear classifiers of all layers under all learning rates and penalties, trained together.
 
 Shapes: L layers, N pictures, B of them at once, D width with a column of ones behind it, K
-candidates (a learning rate with a weight decay), C classes. One problem is a product of
+candidates (a learning rate with a penalty), C classes. One problem is a product of
 [L, B, D] features and [L, D, K·C] weights; its gradient is another one.
 """
 
@@ -28,18 +28,23 @@ _CPU_BYTES = 2**29
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How classifiers are trained: stochastic gradient descent with momentum 0.9, the learning rate
-    falling to 0 as a cosine, over `epochs` and at least `least_steps`."""
+    falling to 0 as a cosine, over `epochs` and at least `least_steps`.
+
+    Learning rates are for features of variance 1 / width. Minimised is the mean cross-entropy and
+    penalty / (2·pictures) · |w|² for features of variance 1, which is what scikit-learn's
+    LogisticRegression(C=1 / penalty) minimises.
+    """
 
     learning_rates: tuple[float, ...]
-    weight_decays: tuple[float, ...]
+    penalties: tuple[float, ...]
     epochs: int
     least_steps: int
     batch_size: int
 
     @cached_property
     def candidates(self) -> tuple[tuple[float, float], ...]:
-        """(learning rate, weight decay)."""
-        return tuple(product(self.learning_rates, self.weight_decays))
+        """(learning rate, penalty)."""
+        return tuple(product(self.learning_rates, self.penalties))
 
     def steps(self, pictures: int) -> int:
         return max(self.least_steps, self.epochs * math.ceil(pictures / self.batch_size))
@@ -189,8 +194,8 @@ def _descend(problem: _Problem, moments: "tuple[Tensor, Tensor]", train: np.ndar
 
     recipe, device = problem.recipe, problem.device
     candidates = torch.tensor(recipe.candidates, device=device)
-    # Features have variance 1/D here; a penalty is of weights for features of variance 1.
-    rate_K1, decay_K1 = candidates[:, :1], candidates[:, 1:] / problem.stack.shape[1]
+    rate_K1 = candidates[:, :1]
+    decay_K1 = candidates[:, 1:] / (len(train) * problem.stack.shape[1])
     shape = (problem.num_layers, problem.stack.shape[1] + 1, len(candidates), problem.num_classes)
     w_LDKC = torch.zeros(shape, device=device)
     momentum_LDKC = torch.zeros_like(w_LDKC)

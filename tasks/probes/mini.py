@@ -1,6 +1,6 @@
 """`probes:mini`: shape and colour of a thing, or a digit, read off the layers, on the world."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -36,11 +36,6 @@ class ProbesMini(ProbesTask):
 
     Config: ClassVar[type[TaskConfig]] = ProbesMiniConfig
     config: ProbesMiniConfig
-
-    def targets(self) -> Mapping[str, Sequence[str]]:
-        from unimm_eval.world import COLORS, SHAPES
-
-        return {"shape": SHAPES, "color": tuple(COLORS), "digit": _DIGITS}
 
     def samples(self) -> Iterator[Sample]:
         """Splits and kinds mixed evenly, so that any limit has some of all."""

@@ -60,9 +60,6 @@ class Probes(ProbesTask):
     def probe_device(self) -> str:
         return resolve_device(self.config.probe_device)
 
-    def targets(self) -> Mapping[str, Sequence[str]]:
-        return {TARGET: self._source.classes}
-
     def data_identity(self) -> str:
         """Contents with the numbers of their classes, so that the same pictures are the same data
         in folders and in a data set."""

@@ -1,6 +1,6 @@
 """From the features of all pictures to what each layer's probe says of validation and test."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,15 @@ SPLITS = ("train", "val", "test")
 def tokens_of(stack: str) -> str:
     """Name of the array of a stack's tokens, not averaged."""
     return f"{stack}.tokens"
+
+
+def targets_of(samples: Sequence[Sample]) -> dict[str, tuple[str, ...]]:
+    """The classes that pictures are labelled with, by what is asked of them."""
+    found: dict[str, set[str]] = {}
+    for sample in samples:
+        for target, label in sample.inputs["labels"].items():
+            found.setdefault(target, set()).add(label)
+    return {target: tuple(sorted(labels)) for target, labels in found.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +71,14 @@ def probe(
     samples: Sequence[Sample],
     outputs: Sequence[Output],
     *,
-    targets: Mapping[str, Sequence[str]],
     recipe: Recipe,
     ridges: Sequence[float],
     device: str,
 ) -> list[dict[str, Any]]:
     """A payload an output; those of training pictures say only their split.
 
-    `targets` are the classes by what is asked. A target of which the pictures of a split, or two
-    classes to tell apart, are missing is left out. Payloads hold, by stack (and target):
+    A target of which the pictures of a split, or two classes to tell apart, are missing is left
+    out. Payloads hold, by stack (and target):
 
         right   a letter a layer, 1 where its probe is right
         answer  the class that the probe of the backbone's layer best on validation names
@@ -78,7 +86,7 @@ def probe(
         psnr    in dB, a number a layer; `ridge` each layer's penalty
     """
     findings = Findings(payloads=[{"split": sample.inputs["split"]} for sample in samples])
-    for target, classes in targets.items():
+    for target, classes in targets_of(samples).items():
         _classify(
             samples,
             outputs,

@@ -7,6 +7,7 @@ from unimm_eval import stats
 from unimm_eval.api import Card, Metric, Sample, Score
 from unimm_eval.stats import Estimate
 from unimm_eval.tasks.probes.curves import Curve, accuracy_curves, psnr_curves
+from unimm_eval.tasks.probes.probing import targets_of
 
 Curves = Mapping[str, Mapping[str, Curve]]
 """By target and stack."""
@@ -19,7 +20,6 @@ def metrics_of(
     scores: Sequence[Score],
     *,
     card: Card,
-    targets: Mapping[str, Sequence[str]],
     candidates: Sequence[tuple[float, float]],
 ) -> list[Metric]:
     """The metrics of the card that have a value, in its order.
@@ -27,6 +27,7 @@ def metrics_of(
     The backbone's layer is the one that is best on validation, target by target, the encoder's is
     the last. Accuracies are means over targets.
     """
+    targets = targets_of(samples)
     curves = {
         target: accuracy_curves(samples, scores, target=target, candidates=candidates)
         for target in targets
@@ -118,7 +119,7 @@ def _add_layers(
     ):
         if name in found:
             found[name][2]["by_layer"] = {
-                target: rows_of(of_target[stack], ("learning_rate", "weight_decay"))
+                target: rows_of(of_target[stack], ("learning_rate", "penalty"))
                 for target, of_target in curves.items()
                 if stack in of_target
             }

@@ -8,6 +8,7 @@ from typing import Any
 from unimm_eval.api import Sample, Score
 from unimm_eval.tasks.probes import figures
 from unimm_eval.tasks.probes.curves import accuracy_curves, psnr_curves
+from unimm_eval.tasks.probes.probing import targets_of
 from unimm_eval.tasks.probes.summary import rows_of
 
 TABLE = "probes.csv"
@@ -21,7 +22,7 @@ _COLUMNS = (
     "high",
     "validation",
     "learning_rate",
-    "weight_decay",
+    "penalty",
     "ridge",
 )
 
@@ -30,17 +31,16 @@ def exports_of(
     samples: Sequence[Sample],
     scores: Sequence[Score],
     *,
-    targets: Mapping[str, Sequence[str]],
     candidates: Sequence[tuple[float, float]],
 ) -> Iterator[tuple[str, bytes]]:
     """Nothing where there was nothing to probe."""
     rows: list[dict[str, Any]] = []
-    for target in targets:
+    for target in targets_of(samples):
         found = accuracy_curves(samples, scores, target=target, candidates=candidates)
         for stack, curve in found.items():
             rows += [
                 {"stack": stack, "measure": f"{target} accuracy", **row}
-                for row in rows_of(curve, ("learning_rate", "weight_decay"))
+                for row in rows_of(curve, ("learning_rate", "penalty"))
             ]
     for stack, curve in psnr_curves(samples, scores).items():
         rows += [

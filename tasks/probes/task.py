@@ -42,12 +42,12 @@ class ProbesConfig(TaskConfig):
         256, ge=0, description="pictures of each split whose tokens are decoded; 0: no PSNR"
     )
     learning_rates: tuple[float, ...] = Field(
-        (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+        (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0),
         min_length=1,
         description="of the classifiers, for features of variance 1 / width",
     )
-    weight_decays: tuple[float, ...] = Field(
-        (0.0, 1e-3), min_length=1, description="of the classifiers, for features of variance 1"
+    penalties: tuple[float, ...] = Field(
+        (1.0, 10.0), min_length=1, description="of the classifiers: 1/C of logistic regression"
     )
     epochs: int = Field(10, ge=1, description="how often a classifier sees a training picture")
     least_steps: int = Field(1000, ge=1, description="steps of training where epochs are short")
@@ -76,10 +76,6 @@ class ProbesTask(Task):
     def picture_of(self, sample: Sample) -> Picture:
         """The picture of a sample. Raises PictureError."""
 
-    @abstractmethod
-    def targets(self) -> Mapping[str, Sequence[str]]:
-        """The classes, by what is asked of a picture."""
-
     def probe_device(self) -> str:
         """Where probes are trained."""
         return "cpu"
@@ -92,7 +88,7 @@ class ProbesTask(Task):
         config = self.config
         return Recipe(
             learning_rates=config.learning_rates,
-            weight_decays=config.weight_decays,
+            penalties=config.penalties,
             epochs=config.epochs,
             least_steps=config.least_steps,
             batch_size=config.probe_batch_size,
@@ -117,7 +113,6 @@ class ProbesTask(Task):
         payloads = probe(
             samples,
             outputs,
-            targets=self.targets(),
             recipe=self.recipe,
             ridges=self.config.ridges,
             device=self.probe_device(),
@@ -130,7 +125,6 @@ class ProbesTask(Task):
             samples,
             scores,
             card=self.card,
-            targets=self.targets(),
             candidates=self.recipe.candidates,
         )
 
@@ -164,7 +158,6 @@ class ProbesTask(Task):
         return exports_of(
             [sample for sample, _ in kept],
             [score for _, score in kept],
-            targets=self.targets(),
             candidates=self.recipe.candidates,
         )
 

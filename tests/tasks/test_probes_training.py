@@ -21,7 +21,7 @@ from unimm_eval.tasks.probes.stacks import Stack, packed
 
 SMALL = Recipe(
     learning_rates=(2.0, 16.0),
-    weight_decays=(0.0, 1e-2),
+    penalties=(0.0, 3.0),
     epochs=4,
     least_steps=40,
     batch_size=32,
@@ -79,7 +79,7 @@ def test_candidates_together_are_candidates_alone(layers):
     whole = probe(features, classes)
     for layer, chosen in enumerate(whole.chosen_L):
         rate, decay = SMALL.candidates[chosen]
-        recipe = replace(SMALL, learning_rates=(rate,), weight_decays=(decay,))
+        recipe = replace(SMALL, learning_rates=(rate,), penalties=(decay,))
         alone = probe(features, classes, recipe)
         np.testing.assert_array_equal(alone.said_test_NL[:, layer], whole.said_test_NL[:, layer])
 
@@ -109,7 +109,7 @@ def test_it_is_as_good_as_logistic_regression():
     config = ProbesOfficialConfig()
     recipe = Recipe(
         learning_rates=config.learning_rates,
-        weight_decays=config.weight_decays,
+        penalties=config.penalties,
         epochs=config.epochs,
         least_steps=config.least_steps,
         batch_size=config.probe_batch_size,
