@@ -62,10 +62,11 @@ def files_of(folder):
 
 def test_what_a_server_offers_is_what_the_model_can_do(server):
     assert find_adapter(server.spec) is OpenAIModel
-    assert OpenAIModel.capabilities_for(server.spec) == {"GeneratesText", "GeneratesImages"}
-    assert capabilities_of(load(server)) == {"GeneratesText", "GeneratesImages"}
+    chats = {"GeneratesText", "ReadsPictures"}
+    assert OpenAIModel.capabilities_for(server.spec) == {*chats, "GeneratesImages"}
+    assert capabilities_of(load(server)) == {*chats, "GeneratesImages"}
     server.takes = None
-    assert capabilities_of(load(server)) == {"GeneratesText"}
+    assert capabilities_of(load(server)) == chats
     server.chat = None
     with pytest.raises(UserError, match=r"(?s)offers no chat.*nothing at completions"):
         load(server)

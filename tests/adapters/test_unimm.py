@@ -14,7 +14,6 @@ from unimm_eval import evaluate
 from unimm_eval.adapters import unimm
 from unimm_eval.adapters.unimm import UnimmCheckpoint
 from unimm_eval.api import (
-    CAPABILITIES,
     ChatRequest,
     ContinuationRequest,
     DenoiseRequest,
@@ -82,7 +81,7 @@ def denoise(picture, **changes):
 def test_it_can_do_what_was_promised_before_it_was_loaded(folder, model):
     promised = UnimmCheckpoint.capabilities_for(str(folder))
     assert promised == capabilities_of(model)
-    assert promised == set(CAPABILITIES) - {"ExposesFeatures"}
+    assert promised == UnimmCheckpoint.capabilities
 
 
 def test_only_experts_can_be_asked_what_they_are_chosen_for(tmp_path):

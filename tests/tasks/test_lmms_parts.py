@@ -222,7 +222,8 @@ def test_specs_of_models_are_read_without_importing_lmms_eval():
     parsed = Spec.parse("lmms:qwen2_5_vl?pretrained=Org/Name&max_pixels=100")
     assert parsed.arguments == {"pretrained": "Org/Name", "max_pixels": "100"}
     assert {"llava_hf", "huggingface", "openai_compatible"} <= model_names()
-    assert LmmsModel.capabilities_for("lmms:llava_hf") == {"GeneratesText"}
+    able = {"GeneratesText", "ReadsPictures"}
+    assert LmmsModel.capabilities_for("lmms:llava_hf") == able == LmmsModel.capabilities
     assert ("lmms_eval" in sys.modules) == before
 
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from unimm_eval.api import Card, Group, Task
+from unimm_eval.api import CAPABILITIES, READS_PICTURES, Adapter, Card, Group, Task
 from unimm_eval.cli.tables import console_for_tables
 from unimm_eval.data import files_of
 from unimm_eval.engine.registry import (
@@ -78,12 +78,13 @@ def show_task(name: str) -> None:
 
 
 def list_models() -> None:
-    """All kinds of models: what they are and how they are given."""
+    """All kinds of models: what they are, what they may be able to do and how they are given."""
     from rich.text import Text
 
     console = console_for_tables()
     for kind, adapter in model_adapters().items():
         console.print(Text.assemble((one_line(kind), "bold"), f"  {one_line(adapter.summary)}"))
+        console.print(Text(f"    {one_line(', '.join(_in_order(adapter)))}", style="dim"))
         for example in adapter.examples:
             console.print(Text(f"    --model {one_line(example)}", style="cyan"))
     console.print(Text("Tasks that a model judges take any of these that writes text, and:", "dim"))
@@ -91,6 +92,31 @@ def list_models() -> None:
         console.print(Text.assemble((one_line(kind), "bold"), f"  {one_line(judge.summary)}"))
         for example in judge.examples:
             console.print(Text(f"    --set TASK.judge={one_line(example)}", style="cyan"))
+
+
+def models_as_json() -> str:
+    """`list_models` for programs: models and judges by kind."""
+    models = {
+        kind: {
+            "summary": adapter.summary,
+            "capabilities": _in_order(adapter),
+            "examples": list(adapter.examples),
+        }
+        for kind, adapter in model_adapters().items()
+    }
+    judges = {
+        kind: {"summary": judge.summary, "examples": list(judge.examples)}
+        for kind, judge in judge_kinds().items()
+    }
+    return json.dumps({"models": models, "judges": judges}, indent=2)
+
+
+def _in_order(adapter: type[Adapter]) -> list[str]:
+    """What models of a kind may be able to do, in the order of the contracts."""
+    known = [*CAPABILITIES]
+    known.insert(known.index("GeneratesText") + 1, READS_PICTURES)
+    theirs = sorted(adapter.capabilities - {*known})
+    return [name for name in [*known, *theirs] if name in adapter.capabilities]
 
 
 def _facts(card: Card) -> list[tuple[str, str]]:

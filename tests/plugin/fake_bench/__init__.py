@@ -1,4 +1,4 @@
-"""A third party's plug-in: two quick tasks whose strings are as hostile as strings get."""
+"""A third party's plug-in: quick tasks whose strings are as hostile as strings get."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from fake_bench.judge import Judged
 from unimm_eval import stats
 from unimm_eval.api import (
     ChatRequest,
@@ -22,6 +23,8 @@ from unimm_eval.api import (
     TaskConfig,
     make_samples,
 )
+
+__all__ = ["COLOURS", "HOSTILE", "Colours", "Echo", "Judged"]
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {
     "red": (220, 40, 40),

@@ -36,6 +36,9 @@ class FakeAdapter:
 
     summary: ClassVar[str] = f"a model for tests {HOSTILE}"
     examples: ClassVar[tuple[str, ...]] = ("fake", "fake:blind")
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"GeneratesText", "ReadsPictures", "GeneratesImages"}
+    )
 
     @classmethod
     def matches(cls, spec: str) -> bool:
@@ -43,7 +46,7 @@ class FakeAdapter:
 
     @classmethod
     def capabilities_for(cls, spec: str) -> frozenset[str]:
-        able = {"GeneratesText"}
+        able = {"GeneratesText", "ReadsPictures"}
         return frozenset(able if spec == "fake:blind" else able | {"GeneratesImages"})
 
     @classmethod
