@@ -5,11 +5,12 @@ paper's: one epoch, 1 M tokens a step in rows of 4,096, a cosine from 1e-5 to 5%
 else is pretraining (`pretrain.py`): the encoder is frozen, prompts are masked, answers and the
 tokens that end them are trained.
 
-A model that has seen text alone goes through the adapter stage first (`trained: adapter`, Cambrian's
-alignment data, 2e-3): only the projections that pictures come in by are trained.
+A model that has seen text alone goes through the adapter stage first (`trained: adapter`, on
+Cambrian's alignment data, 2e-3): only the projections that pictures come in by are trained.
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,18 @@ LEARNING_RATES = {"all": 1e-5, "adapter": 2e-3}
 """Peaks of appendix E.6, by what is trained."""
 
 
-def finetuning(path: Path, folder: Path, *, parent: str | None = None) -> Recipe:
-    """The whole recipe of a finetuning in `path` whose run is kept in `folder`; `parent` goes before
-    the recipe's own.
+def finetuning(
+    path: Path,
+    folder: Path,
+    *,
+    parent: str | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> Recipe:
+    """The whole recipe of a finetuning in `path` whose run is kept in `folder`; `parent` goes
+    before the recipe's own, and `sources` are other paths of sources by their names.
 
-    `epochs` in it (1 where no other length is given) are counted in rows of its one source, which is
-    measured for that. Raises UserError that names what is missing or wrong.
+    `epochs` in it (1 where no other length is given) are counted in rows of its one source, which
+    is measured for that. Raises UserError that names what is missing or wrong.
     """
     values = {**read_values(path), **({"parent": parent} if parent else {})}
     if not values.get("parent"):
@@ -56,6 +63,8 @@ def finetuning(path: Path, folder: Path, *, parent: str | None = None) -> Recipe
         "optimizer": optimizer,
     }
     values = laid_over(base, under(root_of_data(None), values))
+    for name, place in (sources or {}).items():
+        values = laid_over(values, {"sources": {name: {"path": place}}})
     if isinstance(values["length"], int) and values["length"] > 0:
         values = {"rows": max(1, TOKENS_A_STEP // values["length"]), **values}
     epochs = values.pop("epochs", None)

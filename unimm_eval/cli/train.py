@@ -8,6 +8,7 @@ import typer
 
 from unimm_eval.cli.program import run_program
 from unimm_eval.cli.train_encode import encode
+from unimm_eval.cli.train_finetune import finetune, world_conversations
 from unimm_eval.cli.train_pretrain import OutputOption, pretrain
 from unimm_eval.cli.train_sweep import sweep
 from unimm_eval.cli.train_tools import annotate_actions, caption_distance, recaption
@@ -17,6 +18,8 @@ app = typer.Typer(
 )
 
 app.command()(pretrain)
+app.command()(finetune)
+app.command("world-conversations")(world_conversations)
 app.command()(encode)
 app.command()(sweep)
 app.command("caption-distance")(caption_distance)

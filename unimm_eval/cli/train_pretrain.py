@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from unimm_eval.train.log import StepLog
+    from unimm_eval.train.recipe import Recipe
 
 RecipeArgument = Annotated[Path, typer.Argument(help="YAML file, such as train/recipes/demo.yaml")]
 OutputOption = Annotated[Path, typer.Option(help="folder to write")]
@@ -70,14 +71,59 @@ def pretrain(
     ] = 20.0,
 ) -> None:
     """Train by a recipe, or go on exactly where the folder stands."""
+    from unimm_eval.train.recipe import load_recipe
+
+    train(
+        load_recipe(recipe),
+        output,
+        until=until,
+        log_every=log_every,
+        workers=workers,
+        device=device,
+        fsdp=fsdp,
+        expert_parallel=expert_parallel,
+        recompute=recompute,
+        compile_=compile_,
+        async_save=async_save,
+        keep=keep,
+        track=track,
+        evaluate=evaluate,
+        evaluate_every=evaluate_every,
+        evaluate_limit=evaluate_limit,
+        peak_flops=peak_flops,
+        spike_threshold=spike_threshold,
+    )
+
+
+def train(
+    recipe: "Recipe",
+    output: Path,
+    *,
+    until: int | None = None,
+    log_every: int = 20,
+    workers: int = 1,
+    device: str = "auto",
+    fsdp: bool = False,
+    expert_parallel: int = 1,
+    recompute: bool = False,
+    compile_: bool = False,
+    async_save: bool = False,
+    keep: int = 2,
+    track: str | None = None,
+    evaluate: str | None = None,
+    evaluate_every: int = 1000,
+    evaluate_limit: int | None = None,
+    peak_flops: float | None = None,
+    spike_threshold: float = 20.0,
+) -> None:
+    """Train in the folder `output`, as the options of `pretrain` say."""
     from unimm_eval.train.evaluation import Evaluation
     from unimm_eval.train.parallelize import Layout
     from unimm_eval.train.pretrain import Pretraining, Watch
-    from unimm_eval.train.recipe import load_recipe
     from unimm_eval.train.track import Tracker
 
     run = Pretraining(
-        load_recipe(recipe),
+        recipe,
         output,
         workers=workers,
         layout=Layout(
