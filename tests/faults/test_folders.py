@@ -3,16 +3,18 @@
 import os
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from engine_fakes import Draw, FakeModel, Say
 
 from unimm_eval import evaluate
-from unimm_eval.api import IncompleteError, UserError
+from unimm_eval.api import IncompleteError, UserError, encode_png
 from unimm_eval.engine import files
 from unimm_eval.engine.progress import Silent
 
@@ -183,7 +185,7 @@ def test_a_damaged_run_file_is_named(tmp_path, text):
         evaluate(FakeModel(), [Say("say")], output=folder)
 
 
-def test_a_picture_that_is_gone_is_named(tmp_path):
+def test_a_picture_that_is_gone_is_made_again(tmp_path):
     folder = tmp_path / "run"
 
     class Later(Draw):
@@ -200,5 +202,29 @@ def test_a_picture_that_is_gone_is_named(tmp_path):
     gone.unlink()
     task = Later("draw")
     task.up = True
-    with pytest.raises(UserError, match=gone.name):
-        evaluate(FakeModel(), [task], output=folder)
+    notes: list[str] = []
+
+    class Listening(Silent):
+        def note(self, message):
+            notes.append(message)
+
+    evaluate(FakeModel(), [task], output=folder, progress=Listening())
+    assert gone.is_file()
+    assert any("1 pictures" in note and "computed again" in note for note in notes)
+
+
+def test_a_damaged_picture_is_named_and_made_again(tmp_path):
+    folder = tmp_path / "run"
+    expected = evaluate(FakeModel(), [Draw("draw")], output=folder)
+    picture = sorted(folder.glob("media/??/*.png"))[0]
+    whole = picture.read_bytes()
+    picture.write_bytes(encode_png(np.zeros((8, 8, 3), dtype=np.uint8)))
+    with sqlite3.connect(folder / "store.sqlite") as database:
+        database.execute("DELETE FROM scores")  # so that it is looked at again
+    database.close()
+    with pytest.raises(IncompleteError, match="is not what was written") as caught:
+        evaluate(FakeModel(), [Draw("draw")], output=folder)
+    assert f"rm {picture}" in caught.value.fix
+    picture.unlink()
+    assert stable(evaluate(FakeModel(), [Draw("draw")], output=folder)) == stable(expected)
+    assert picture.read_bytes() == whole

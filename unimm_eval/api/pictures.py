@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unimm_eval.api.errors import PictureError
+from unimm_eval.api.errors import IncompleteError, PictureError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,13 +35,16 @@ _TURNS: Mapping[object, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture in memory (`array`, uint8 [height, width, 3]) or in a file (`path`)."""
+    """A picture in memory (`array`, uint8 [height, width, 3]) or in a file (`path`), whose content
+    must have the SHA-256 `expected` where that is given."""
 
     array: "np.ndarray | None" = None
     path: Path | None = None
+    expected: str = ""
 
     def load(self) -> "np.ndarray":
-        """Decode to uint8 [height, width, 3] RGB. Raises PictureError."""
+        """Decode to uint8 [height, width, 3] RGB. Raises PictureError; IncompleteError when the
+        file is not the one that was written."""
         if self.array is not None:
             return self.array
         return decode_picture(self._bytes(), name=str(self.path))
@@ -56,9 +59,15 @@ class Picture:
     def _bytes(self) -> bytes:
         assert self.path is not None
         try:
-            return self.path.read_bytes()
+            data = self.path.read_bytes()
         except OSError as error:
             raise PictureError(f"{self.path}: cannot be read ({error.strerror})") from error
+        if self.expected and content_hash(data) != self.expected:
+            raise IncompleteError(
+                f"{self.path} is damaged: it is not what was written.",
+                fix=f"Remove it (rm {self.path}); then the command that made it makes it again.",
+            )
+        return data
 
 
 def decode_picture(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> "np.ndarray":

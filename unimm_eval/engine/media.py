@@ -4,7 +4,7 @@ A picture is durable before the row that names it is committed, so a row never p
 a crash may leave pictures that no row names, which is harmless.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from unimm_eval.api import Picture, content_hash
@@ -38,4 +38,8 @@ class MediaStore:
         return self.folder / name[:2] / name
 
     def picture(self, name: str) -> Picture:
-        return Picture(path=self.path(name))
+        return Picture(path=self.path(name), expected=name.removesuffix(".png"))
+
+    def missing(self, names: Iterable[str]) -> set[str]:
+        """Those that are not there, removed by hand after they were damaged."""
+        return {name for name in dict.fromkeys(names) if not self.path(name).is_file()}

@@ -70,6 +70,8 @@ class Store:
                     if reason := self._damage():
                         self._salvage(reason)
                 self._prepare(readonly=readonly)
+                if not readonly:
+                    self._drop_without_media()
         except BaseException:
             self._db.close()
             raise
@@ -133,6 +135,20 @@ class Store:
         if not readonly:
             self._db.execute(arrays.SCHEMA)
             self._db.execute(array_files.SCHEMA)
+
+    def _drop_without_media(self) -> None:
+        """Outputs whose pictures are gone are computed again."""
+        rows = self._db.execute("SELECT rowid, media FROM outputs WHERE media != '{}'").fetchall()
+        named = {rowid: list(json.loads(media).values()) for rowid, media in rows}
+        missing = self.media.missing(name for names in named.values() for name in names)
+        gone = [rowid for rowid, names in named.items() if missing.intersection(names)]
+        if gone:
+            with self._transaction():
+                self._db.executemany("DELETE FROM outputs WHERE rowid=?", [(row,) for row in gone])
+            self.mended.append(
+                f"{len(missing)} pictures of {self.media.folder} are not there; the {len(gone)} "
+                "outputs that they belong to are computed again."
+            )
 
     def __enter__(self) -> "Store":
         return self
