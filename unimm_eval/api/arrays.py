@@ -85,6 +85,6 @@ def _read(path: Path, rows: Sequence[int], part: slice) -> "np.ndarray":
         found = np.empty((len(rows), *shape), dtype)
         bytes_of = found.reshape(len(rows), math.prod(shape)).view(np.uint8)
         for target, row in zip(bytes_of, rows, strict=True):
-            if os.preadv(file.fileno(), [target], start + row * row_bytes) != len(target):
+            if os.preadv(file.fileno(), [target.data], start + row * row_bytes) != len(target):
                 raise ValueError(f"row {row} is not whole")
     return found
