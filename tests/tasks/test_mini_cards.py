@@ -11,7 +11,9 @@ MINI = (
     "experts:mini",
     "fid:mini",
     "geneval:mini",
+    "prediction:mini",
     "probes:mini",
+    "rollout:mini",
     "vqa16:mini",
     "wise:mini",
 )
@@ -37,5 +39,7 @@ def test_the_card_pins_its_samples(make_task, name):
 @pytest.mark.parametrize("name", [*MINI, "cc12m"])
 def test_the_card_pins_the_defaults(make_task, name):
     task = make_task(name)
-    known = task.config.model_dump(mode="json", exclude={"limit", "path", "swap_pictures", "solver"})
+    known = task.config.model_dump(
+        mode="json", exclude={"limit", "path", "swap_pictures", "solver"}
+    )
     assert {key: task.card.settings[key] for key in known} == known

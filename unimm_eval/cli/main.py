@@ -467,6 +467,64 @@ def rooms(
 
 
 @app.command()
+def rollout(
+    model: Annotated[str, typer.Option(help="demo, or a checkpoint's folder; see `models`.")],
+    actions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCRIPT",
+            show_default="what is typed",
+            help="WWWAAD, 'WW; turn left', or a file with one action a line.",
+        ),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SCRIPT",
+            show_default="each key, held",
+            help="Another script from the same frames, for the sheet; repeatable.",
+        ),
+    ] = None,
+    room: Annotated[int, typer.Option(min=0, help="Begin in this room of the world.")] = 0,
+    trajectory: Annotated[
+        Path | None, typer.Option(help="Begin in this folder of a trajectory, as NWM's.")
+    ] = None,
+    frame: Annotated[int, typer.Option(min=3, help="Of the trajectory: the last of four.")] = 3,
+    picture: Annotated[
+        list[Path] | None, typer.Option(help="Begin with four pictures: given four times.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder of what is written.")] = Path("rollout"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Solver steps of each frame.")] = 25,
+    guidance_scale: Annotated[float, typer.Option(min=1, help="1 is none.")] = 3.0,
+    remember: Annotated[
+        int, typer.Option(min=1, help="Actions before a context is opened on the last four frames.")
+    ] = 4,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto.")] = "auto",
+) -> None:
+    """Drive a model by W, A, S, D or sentences, typed or from a script; writes films and sheets."""
+    from unimm_eval.cli.rollout import rollout_command
+
+    rollout_command(
+        model=model,
+        actions=actions,
+        against=against or (),
+        room=room,
+        trajectory=trajectory,
+        frame=frame,
+        pictures=picture or (),
+        output=output,
+        seed=seed,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        remember=remember,
+        device=device,
+        dtype=dtype,
+    )
+
+
+@app.command()
 def doctor() -> None:
     """Print versions, devices, folders and extras, and say what is amiss."""
     from unimm_eval.cli.doctor import examine

@@ -7,12 +7,15 @@ read from a file here, because the package would download it.
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unimm_eval.api import UserError
-from unimm_eval.judges.batches import BROKEN, exact_float32
+from unimm_eval.judges.batches import BROKEN, exact_float32, in_batches
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FILE = "judges/lpips/alexnet-owt-7be5be79.pth"
 LABEL = "lpips 0.1, AlexNet"
@@ -33,10 +36,7 @@ class LpipsDistance:
         of its size, and for pictures too small for the network."""
         import torch
 
-        inputs = [
-            torch.tensor(picture).permute(2, 0, 1)[None].to(self._device) / 127.5 - 1
-            for picture in pictures
-        ]
+        inputs = [_as_input(picture).to(self._device) for picture in pictures]
         found: list[list[float]] = [[] for _ in pictures]
         with torch.inference_mode(), exact_float32():
             for i, first in enumerate(inputs):
@@ -46,6 +46,30 @@ class LpipsDistance:
                         found[i].append(distance)
                         found[j].append(distance)
         return [float(np.mean(distances)) if distances else None for distances in found]
+
+    def to_one(
+        self, pictures: Sequence[np.ndarray], one: np.ndarray, *, batch_size: int = 32
+    ) -> list[float]:
+        """Distance of each uint8 [height, width, 3] to `one`, all of one size. Raises ValueError
+        for pictures too small for the network."""
+        if min(one.shape[:2]) < LEAST_SIDE:
+            raise ValueError(f"LPIPS needs pictures of {LEAST_SIDE} pixels, not {one.shape[:2]}")
+        target = _as_input(one).to(self._device)
+        inputs = (_as_input(picture)[0] for picture in pictures)
+        distances = in_batches(
+            lambda batch: self._network(batch, target.expand_as(batch)).flatten(1),
+            inputs,
+            batch_size=batch_size,
+            device=self._device,
+        )
+        return [float(distance[0]) for distance in distances]
+
+
+def _as_input(picture: np.ndarray) -> "Tensor":
+    """float32 [1, 3, height, width] in −1..1."""
+    import torch
+
+    return torch.tensor(picture).permute(2, 0, 1)[None] / 127.5 - 1
 
 
 def _load(path: Path) -> Any:
