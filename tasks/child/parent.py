@@ -25,7 +25,7 @@ CALL_SECONDS = 3600.0
 END_SECONDS = 5.0
 _TAIL_LINES = 8
 _TAIL_CHARACTERS = 2000
-_OURS = {"UserError", "IncompleteError", "PictureError"}
+_OURS = {"UserError", "IncompleteError", "SampleError", "PictureError"}
 
 _libraries: dict[str, "Library"] = {}
 _libraries_lock = threading.Lock()

@@ -47,6 +47,16 @@ def test_a_dry_run_writes_nothing(program: Program, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_says_what_would_be_left_out(program: Program) -> None:
+    ended = program("--model", "fake:blind", "--tasks", "colours:*,echo", "--dry-run")
+    assert ended.code == 0
+    assert "colours:mini is left out: the model lacks GeneratesImages" in ended.err
+    prices = ("--set", "judged.judge_price=[2, 8]", "--set", "judged.judge_tokens=[1000, 500]")
+    judge = ("--set", "judged.judge=strict")
+    ended = program("--model", "fake", "--tasks", "judged", *judge, *prices, "--dry-run")
+    assert "$0.04" in ended.out  # six questions
+
+
 def test_the_command_line_wins_over_the_file(program: Program, tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(
         "model: fake\ntasks: [echo, colours:mini]\nbatch-size: 7\noutput: from-file\n"

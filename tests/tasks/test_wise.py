@@ -202,9 +202,12 @@ def test_a_key_that_is_refused_is_one_error_before_any_picture(make, server, tmp
 
 
 def test_a_dry_run_counts_what_a_judge_would_be_asked(make, server):
-    (estimate,) = dry_run(Painter(), [make("wise", judge=server.spec)])
-    assert (estimate.outputs, estimate.questions) == (18, 18)
+    (estimate,) = dry_run(Painter(), [make("wise", judge=server.spec, judge_price=(5.0, 15.0))])
+    assert (estimate.outputs, estimate.questions, estimate.cost_usd) == (18, 18, None)
     assert len(server.bodies) == 1  # whether it answers
+    prices = {"judge_price": (5.0, 15.0), "judge_tokens": (1000, 100)}
+    (estimate,) = dry_run(Painter(), [make("wise", judge=server.spec, **prices)])
+    assert estimate.cost_usd == pytest.approx(18 * (5000 + 1500) / 1e6)
 
 
 def test_without_a_judge_the_message_names_one(make, tmp_path):

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from unimm_eval.api import RunRecord, UserError
 from unimm_eval.cli.options import RunOptions, cluster_of, read_options
 from unimm_eval.cli.progress import watch
@@ -32,7 +34,10 @@ def run_command(given: Mapping[str, Any], *, config: Path | None) -> None:
         "vqa_because": options.vqa_because,
     }
     if options.dry_run:
-        _show_estimates(dry_run(model, options.tasks, **shared))
+        left_out: list[str] = []
+        _show_estimates(dry_run(model, options.tasks, note=left_out.append, **shared))
+        for reason in left_out:
+            typer.echo(one_line(reason), err=True)
         return
     with watch(sys.stderr) as progress:
         record = evaluate(
@@ -132,7 +137,11 @@ def _show_estimates(estimates: Sequence[TaskEstimate]) -> None:
         table.add_column("Model")
     for title in ("Samples", "Outputs", "Batch size", "Model calls", "Judge calls"):
         table.add_column(title, justify="right")
+    priced = any(entry.cost_usd is not None for entry in estimates)
+    if priced:
+        table.add_column("Judge cost", justify="right")
     for entry in estimates:
+        cost = "" if entry.cost_usd is None else f"${entry.cost_usd:,.2f}"
         numbers = (
             entry.samples,
             entry.outputs,
@@ -142,7 +151,9 @@ def _show_estimates(estimates: Sequence[TaskEstimate]) -> None:
         )
         names = [entry.task, entry.model] if len(asked) > 1 else [entry.task]
         table.add_row(
-            *(Text(one_line(name)) for name in names), *(f"{number:,}" for number in numbers)
+            *(Text(one_line(name)) for name in names),
+            *(f"{number:,}" for number in numbers),
+            *([cost] if priced else []),
         )
     total = sum(entry.outputs for entry in estimates)
     console = console_for_tables()

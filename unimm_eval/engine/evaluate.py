@@ -4,7 +4,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -218,7 +218,7 @@ def perform(
 @dataclass(frozen=True, kw_only=True)
 class TaskEstimate:
     """What one task of a run would take: `outputs` are asked of `model` in `batches`, and a judge
-    that is a model is asked `questions`."""
+    that is a model is asked `questions`, for `cost_usd` where the user gives prices and tokens."""
 
     task: str
     title: str
@@ -228,6 +228,7 @@ class TaskEstimate:
     batch_size: int
     batches: int
     questions: int
+    cost_usd: float | None = None
 
 
 def dry_run(
@@ -242,8 +243,10 @@ def dry_run(
     data_dir: str | Path | None = None,
     vqa_model: str | Model | None = None,
     vqa_because: str = "",
+    note: Callable[[str], None] | None = None,
 ) -> list[TaskEstimate]:
-    """What `evaluate` would do, with all of its checks; loads no model and writes nothing."""
+    """What `evaluate` would do, with all of its checks; loads no model and writes nothing. `note`
+    is told why a task would be left out."""
     options = Options(
         limit=limit,
         device=device,
@@ -255,6 +258,9 @@ def dry_run(
         vqa_because=vqa_because,
     )
     ready = prepare(model, tasks, options)
+    if note is not None:
+        for reason in ready.left_out:
+            note(reason)
     return [
         TaskEstimate(
             task=entry.name,
@@ -265,6 +271,7 @@ def dry_run(
             batch_size=entry.batch_size,
             batches=-(-len(entry.items) // entry.batch_size),
             questions=_questions(entry),
+            cost_usd=_cost(entry),
         )
         for entry in ready.planned
     ]
@@ -276,6 +283,11 @@ def _questions(entry: PlannedTask) -> int:
     if not isinstance(task, JudgedTask):
         return 0
     return sum(task.questions_about(item.sample) for item in entry.items)
+
+
+def _cost(entry: PlannedTask) -> float | None:
+    task = entry.task
+    return task.cost_of(_questions(entry)) if isinstance(task, JudgedTask) else None
 
 
 def child_identity(child: ChildInfo) -> dict[str, Any]:

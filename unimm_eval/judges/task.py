@@ -30,6 +30,9 @@ class JudgedConfig(TaskConfig):
     judge_price: tuple[float, float] | None = Field(
         None, description="US dollars for a million tokens in, and for a million out"
     )
+    judge_tokens: tuple[float, float] | None = Field(
+        None, description="tokens of a question in, and out, for the cost that --dry-run tells"
+    )
 
 
 class JudgedTask(Task):
@@ -68,6 +71,14 @@ class JudgedTask(Task):
     def questions_about(self, sample: Sample) -> int:
         """How many questions the judge is asked about each output of `sample`."""
         return 1
+
+    def cost_of(self, questions: int) -> float | None:
+        """US dollars that so many questions would cost, by the price and the tokens that the user
+        gives; None where one of them is not given."""
+        if self.config.judge_price is None or self.config.judge_tokens is None:
+            return None
+        each = zip(self.config.judge_price, self.config.judge_tokens, strict=True)
+        return questions * sum(price * tokens for price, tokens in each) / 1e6
 
     def judge_hint(self) -> str:
         """How the protocol's own judge is named on the command line."""
