@@ -76,7 +76,7 @@ def check_output(path: Path) -> None:
     if path.exists():
         _check_is_run(path)
     if (path / STORE_FILE).exists():
-        Store(path).close()
+        Store(path, mend=False).close()
 
 
 def _exists(path: Path) -> bool:

@@ -47,11 +47,11 @@ ItemKey = tuple[str, int]
 class Store:
     """Outputs and scores of one run folder. Use as a context manager, or close it."""
 
-    def __init__(self, folder: Path, *, readonly: bool = False) -> None:
+    def __init__(self, folder: Path, *, readonly: bool = False, mend: bool = True) -> None:
         """Open the store of `folder`, making it unless `readonly`.
 
-        A store with damaged pages is rebuilt from what can be read of it; `mended` then says what
-        was done. Raises UserError when another process uses it, when nothing of it can be read, and
+        With `mend`, a store with damaged pages is rebuilt from what can be read of it, and outputs
+        without their pictures are dropped; `mended` then says what was done. Raises UserError when another process uses it, when nothing of it can be read, and
         when it cannot be written.
         """
         self.mended: list[str] = []
@@ -67,10 +67,10 @@ class Store:
             with self._explained():
                 if not (readonly and not stopped_midway):
                     self._lock()
-                    if reason := self._damage():
+                    if mend and (reason := self._damage()):
                         self._salvage(reason)
                 self._prepare(readonly=readonly)
-                if not readonly:
+                if mend and not readonly:
                     self._drop_without_media()
         except BaseException:
             self._db.close()
