@@ -128,7 +128,8 @@ class MasterWeights:
             average.copy_(master.detach())
 
     def whole(self, *, ema: bool = False) -> dict[str, Tensor]:
-        """fp32 weights, or their average, whole and on the CPU. All ranks must ask for them."""
+        """fp32 weights, or their average, whole and on the CPU, where they may be those that are
+        trained on. All ranks must ask for them."""
         source = self.averages if ema else self.masters
         weights = {}
         for name, parameter, tensor in zip(self.names, self.parameters, source, strict=True):

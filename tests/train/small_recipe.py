@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from safetensors.torch import load_file
+from torch import Tensor
+
 from unimm_eval.train.recipe import Recipe, load_recipe
 
 DEMO = Path(__file__).parents[2] / "train" / "recipes" / "demo.yaml"
@@ -15,3 +18,12 @@ def small_recipe(**changes) -> Recipe:
     values["stages"] = values["stages"][:1]
     values.update(name="small", steps=8, rows=4, dtype="float32", save_every=3)
     return Recipe(**{**values, **changes})
+
+
+def saved(folder: Path, step: int) -> dict[str, Tensor]:
+    """The tensors of a state of a model that is not sharded."""
+    tensors = {}
+    for file in sorted((folder / f"state-{step:07d}").glob("*.safetensors")):
+        tensors |= load_file(file)
+    assert tensors
+    return tensors

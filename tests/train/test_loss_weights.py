@@ -1,8 +1,7 @@
 """Loss weights against eq. 3 and eq. 5–6 by hand."""
 
 import pytest
-from safetensors.torch import load_file
-from small_recipe import small_recipe
+from small_recipe import saved, small_recipe
 
 from unimm_eval.train.log import read_log
 from unimm_eval.train.loss_weights import CenteredWeights, FixedWeights, loss_weights
@@ -76,8 +75,7 @@ def test_a_centred_run_is_logged_and_resumes_exactly(tmp_path):
     Pretraining(recipe, tmp_path / "unstopped", workers=0).run()
     Pretraining(recipe, tmp_path / "stopped", workers=0).run(until=2)
     Pretraining(recipe, tmp_path / "stopped", workers=0).run()
-    last = "state-0000006.safetensors"
-    one, two = load_file(tmp_path / "unstopped" / last), load_file(tmp_path / "stopped" / last)
+    one, two = (saved(tmp_path / name, 6) for name in ("unstopped", "stopped"))
     assert one.keys() == two.keys()
     assert all(one[name].equal(two[name]) for name in one)
     centre = None

@@ -5,8 +5,7 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from small_recipe import small_recipe
+from small_recipe import saved, small_recipe
 
 from unimm_eval.api import UserError
 from unimm_eval.model.checkpoint import load_checkpoint
@@ -57,8 +56,7 @@ def test_a_run_with_a_state_goes_on_without_its_parent(parent, tmp_path):
     with pytest.raises(UserError, match=r"(?s)parent.*recipe\.yaml"):
         Pretraining(child(moved), run, workers=0)
     Pretraining(load_recipe(run / "recipe.yaml"), run, workers=0).run()
-    last = "state-0000005.safetensors"
-    one, two = load_file(tmp_path / "unstopped" / last), load_file(run / last)
+    one, two = saved(tmp_path / "unstopped", 5), saved(run, 5)
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 

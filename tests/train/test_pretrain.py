@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from small_recipe import DEMO, small_recipe
+from small_recipe import DEMO, saved, small_recipe
 
 from unimm_eval.api import IncompleteError, UserError
 from unimm_eval.model.checkpoint import load_checkpoint
@@ -18,9 +17,9 @@ from unimm_eval.train.export import export_run, export_twin
 from unimm_eval.train.log import read_log
 from unimm_eval.train.pretrain import Pretraining
 from unimm_eval.train.recipe import load_recipe, save_recipe
-from unimm_eval.train.state import load_state, save_state
 
 ROOT = Path(__file__).parents[2]
+COSINE = {"schedule": "cosine", "decay_steps": 0}
 LOSSES = ("step", "text_loss", "flow_loss", "balance", "grad_norm", "learning_rate", "tokens")
 
 
@@ -42,8 +41,7 @@ def test_a_stopped_run_goes_on_with_the_losses_of_an_unstopped_one(unstopped, tm
     resumed.run(until=5)
     Pretraining(small_recipe(), tmp_path, workers=0).run()
     assert losses(tmp_path) == losses(unstopped)
-    last = "state-0000008.safetensors"
-    ours, theirs = load_file(tmp_path / last), load_file(unstopped / last)
+    ours, theirs = saved(tmp_path, 8), saved(unstopped, 8)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
@@ -79,42 +77,6 @@ def test_sigterm_saves_and_says_how_to_go_on(unstopped, tmp_path):
     assert losses(tmp_path) == losses(unstopped)
 
 
-def test_a_damaged_state_falls_back_to_the_one_before(unstopped, tmp_path):
-    run = Pretraining(small_recipe(), tmp_path, workers=0)
-    run.run(until=6)
-    newest = tmp_path / "state-0000006.safetensors"
-    newest.write_bytes(newest.read_bytes()[:1000])
-    again = Pretraining(small_recipe(), tmp_path, workers=0)
-    assert again.step == 3
-    assert any("state-0000006" in warning for warning in again.warnings)
-    again.run()
-    assert losses(tmp_path) == losses(unstopped)
-
-
-def test_a_run_without_a_whole_state_is_refused_and_keeps_its_log(tmp_path):
-    Pretraining(small_recipe(), tmp_path, workers=0).run(until=3)
-    (tmp_path / "state-0000003.safetensors").write_bytes(b"torn")
-    with pytest.raises(UserError, match="no state is whole"):
-        Pretraining(small_recipe(), tmp_path, workers=0)
-    assert len(losses(tmp_path)) == 3
-
-
-def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
-    tensors = {"a": torch.ones(3)}
-    save_state(tmp_path, step=1, tensors=tensors, identity="x")
-
-    def full(*_args, **_kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("unimm_eval.train.state.save_file", full)
-    with pytest.raises(IncompleteError, match="No space left"):
-        save_state(tmp_path, step=2, tensors=tensors, identity="x")
-    loaded = load_state(tmp_path, identity=lambda step: "x")
-    assert loaded is not None
-    assert loaded[0] == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["state-0000001.safetensors"]
-
-
 def test_a_folder_of_another_recipe_is_refused(unstopped):
     with pytest.raises(UserError, match="another recipe"):
         Pretraining(small_recipe(seed=1), unstopped, workers=0)
@@ -145,13 +107,17 @@ def test_options_of_training_change_an_identity_only_where_they_are_used():
         {"clean_share": 0.5},
         {"logit_normal": {}},
         {"centering": {}},
+        {"ema": 0.99},
+        {"skip_steps": (8,)},
+        {"optimizer": {**small_recipe().optimizer.model_dump(), **COSINE}},
         {"parent": "demo", "parent_fingerprint": "0"},
         {"parent": "demo", "parent_fingerprint": "1"},
     ]
     identities = [small_recipe(**options).identity(8) for options in used]
     assert len({plain, *identities}) == len(used) + 1
     elsewhere = small_recipe(parent="elsewhere", parent_fingerprint="0")
-    assert elsewhere.identity(8) == identities[4]
+    assert elsewhere.identity(8) == identities[7]
+    assert small_recipe(skip_steps=(9,)).identity(8) == plain
 
 
 def test_two_ranks_give_the_losses_of_one(unstopped, tmp_path):
@@ -232,6 +198,8 @@ def test_the_untrained_twin_believes_nothing(tmp_path):
             "one is more than 0",
         ),
         ({"parent_fingerprint": "0"}, "parent_fingerprint"),
+        ({"ema": 1.0}, "ema"),
+        ({"skip_steps": [0]}, "skip_steps"),
         ({"parent": "demo", "tokenizer": "here"}, "tokenizer"),
     ],
 )
