@@ -17,6 +17,7 @@ import numpy as np
 from unimm_eval.scaling.isoflop import FloatArray
 
 _GRID = 60
+_LEAST = 1e-3  # of the least loss that was measured
 _ROUNDS = 6  # each closer around the best by a factor of about _GRID / 2
 
 
@@ -37,7 +38,9 @@ class Frontier:
 
 
 def fit_frontier(flops_B: FloatArray, loss_RB: FloatArray) -> Frontier:
-    """The law of each row of losses."""
+    """The law of each row of losses. Noise can take a resample below 0, where no loss is and no
+    logarithm: it stays just above."""
+    loss_RB = np.maximum(loss_RB, _LEAST * loss_RB[0].min())
     least_R1 = loss_RB.min(axis=1)[:, None]
     low_R1, high_R1 = np.zeros_like(least_R1), least_R1
     grid_G = np.linspace(0, 1, _GRID, endpoint=False)

@@ -39,6 +39,8 @@ def write_figure(path: Path, study: Study, *, title: str) -> None:
     figure.suptitle(title, fontsize=11)
     axes = figure.subplots(rows, 4, squeeze=False)
     for law, row in zip(study.laws, axes, strict=True):
+        for panel in row:
+            _few_ticks(panel)
         _curves(row[0], law)
         _power(row[1], law, law.log_size_RB, law.a_R, law.log_size_scale_R, name=("N", "a"))
         _power(row[2], law, law.log_tokens_RB, law.b_R, law.log_tokens_scale_R, name=("D", "b"))
@@ -47,6 +49,16 @@ def write_figure(path: Path, study: Study, *, title: str) -> None:
         figure.savefig(path, dpi=130)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _few_ticks(axes: "Axes") -> None:
+    """On logarithmic axes, labels at 1 and 3 of each power of ten alone."""
+    from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    axes.xaxis.set_major_formatter(LogFormatterSciNotation())
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _curves(axes: "Axes", law: Law) -> None:
@@ -65,7 +77,7 @@ def _curves(axes: "Axes", law: Law) -> None:
             np.exp(best), law.loss_RB[0, index], marker="*", s=90, color=colour,
             edgecolor="black", linewidth=0.5, zorder=3, label=f"{curve.flops:.2g}",
         )  # fmt: skip
-    axes.set(xscale="log", xlabel="active parameters N", ylabel="loss")
+    axes.set(xlabel="active parameters N", ylabel="loss")
     axes.set_title(f"{law.modality}, {law.arch}: IsoFLOP curves", fontsize=10)
     axes.legend(title="FLOPs", fontsize=7, title_fontsize=7)
 
@@ -87,7 +99,7 @@ def _power(
     _bars(axes, law, optima)
     exponent = Quantity.of(exponent_R)
     letter, power = name
-    axes.set(xscale="log", yscale="log", xlabel="compute C (FLOPs)", ylabel=f"{letter}_opt")
+    axes.set(yscale="log", xlabel="compute C (FLOPs)", ylabel=f"{letter}_opt")
     axes.set_title(
         f"{letter}_opt ∝ C^{power}, {power} = {exponent.value:.3f} "
         f"[{exponent.interval[0]:.3f}, {exponent.interval[1]:.3f}]",
@@ -102,7 +114,7 @@ def _frontier(axes: "Axes", law: Law) -> None:
     _bars(axes, law, [Quantity.of(law.loss_RB[:, index]) for index in range(len(law.curves))])
     alpha, e = Quantity.of(law.frontier.alpha_R), Quantity.of(law.frontier.e_R)
     axes.axhline(e.value, color="gray", linestyle="--", linewidth=1, label=f"E = {e.value:.4g}")
-    axes.set(xscale="log", xlabel="compute C (FLOPs)", ylabel="least loss")
+    axes.set(xlabel="compute C (FLOPs)", ylabel="least loss")
     axes.set_title(
         f"A·C^−α + E, α = {alpha.value:.3f} [{alpha.interval[0]:.3f}, {alpha.interval[1]:.3f}]",
         fontsize=10,
