@@ -1,5 +1,6 @@
 """What there is: quick to say, and safe to look at whatever a plug-in says of itself."""
 
+import json
 import resource
 import subprocess
 import sys
@@ -36,6 +37,23 @@ def test_help_is_instant() -> None:
 
 def test_the_list_of_tasks_is_quick() -> None:
     assert seconds("tasks") < 2.0  # the goal is half of it, 0.7 s were measured
+
+
+def test_the_list_of_models_imports_nothing_that_computes() -> None:
+    code = (
+        "import sys\n"
+        "from unimm_eval.cli.main import app, run_program\n"
+        "run_program(app, ['models', '--json'])\n"
+        "print({'torch', 'numpy', 'transformers', 'pandas'} & sys.modules.keys() or 'light')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.endswith("light\n")
+    listed = json.loads(done.stdout.removesuffix("light\n"))["models"]
+    kinds = {"diffusers", "emu3", "hf", "images", "janus", "lmms", "openai", "unimm"}
+    assert kinds <= listed.keys()
+    for kind in kinds:
+        assert listed[kind]["capabilities"]
+        assert listed[kind]["examples"]
 
 
 def test_tasks_are_listed_without_importing_them() -> None:

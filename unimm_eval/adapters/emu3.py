@@ -24,7 +24,7 @@ class Emu3(HubUnified):
     """Square pictures, of 8,190 tokens each."""
 
     summary = "Emu3 by transformers: text, questions about pictures, and pictures"
-    examples = ("emu3:BAAI/Emu3-Gen-hf", "emu3:path/to/folder")
+    examples = ("emu3:ORG/NAME", "emu3:path/to/folder")
     prefix = "emu3:"
     model_type = "emu3"
 

@@ -53,7 +53,7 @@ class HubModel(FromFiles):
     """
 
     summary = "text and vision-language models of transformers, from the hub or from a folder"
-    examples = ("hf:ORG/NAME", "hf:ORG/NAME@REVISION", "hf:path/to/folder")
+    examples: tuple[str, ...] = ("hf:ORG/NAME", "hf:ORG/NAME@REVISION", "hf:path/to/folder")
     capabilities = frozenset({"ScoresText", "GeneratesText", READS_PICTURES, "ExposesRouting"})
     reads_pictures = False
 
