@@ -67,13 +67,14 @@ def fault_of(
     root: Path, instance: Instance, *, frames: Sequence[int], poses: Sequence[int] = ()
 ) -> str:
     """Why the frames (counted from the instance's own) cannot be shown, naming the trajectory, or
-    nothing."""
+    nothing. Where the folder lies is left out: it is no part of the question."""
+    at = instance.frame
     try:
         trajectory = trajectory_at(root, instance.trajectory)
+        fault = trajectory.fault([at + i for i in frames], poses=[at + i for i in poses])
     except SampleError as error:
-        return error.what
-    at = instance.frame
-    return trajectory.fault([at + i for i in frames], poses=[at + i for i in poses])
+        fault = error.what
+    return fault.replace(f" in {root}", "").replace(f"{root}/", "")
 
 
 def context_of(trajectory: Trajectory, frame: int, *, size: int) -> list[np.ndarray]:

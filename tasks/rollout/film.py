@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -94,12 +95,12 @@ def write_mp4(path: Path, frames: Sequence[np.ndarray], *, frames_per_second: in
     large = [_even(enlarged(frame, least=2 * TILE)) for frame in frames]
     height, width = large[0].shape[:2]
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream(encoder, rate=frames_per_second)
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"  # type: ignore[union-attr]
+        stream: Any = container.add_stream(encoder, rate=frames_per_second)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         for frame in large:
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            container.mux(stream.encode(picture))  # type: ignore[union-attr]
-        container.mux(stream.encode())  # type: ignore[union-attr]
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
     return encoder
 
 

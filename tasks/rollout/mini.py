@@ -77,7 +77,7 @@ class RolloutMini(RolloutTask):
     def truth(self, sample: Sample) -> dict[str, np.ndarray]:
         """What would be seen, by the names of the output's media."""
         room, poses = _room_and_poses(sample)
-        seen = {}
+        seen: dict[str, np.ndarray] = {}
         for name, script in self._scripts.items():
             frames = view(room, driven(poses[-1], script))
             names = [name] if len(script) == 1 else [f"{name}_{i}" for i in range(len(script))]

@@ -230,10 +230,9 @@ def _measured(driving: Drive, truth: Sequence[np.ndarray | None]) -> dict[str, A
         found |= {"from the truth": float(np.mean(psnr)), "psnr": psnr}
     scripts = [commands_of("WWSS"), commands_of("SSWW")]
     for script, frames in zip(scripts, driving.others(scripts), strict=True):
-        (psnr,), _ = qualities(
-            [shown(frames[-1], size=now.shape[0])], [shown(now, size=now.shape[0])]
-        )
-        found["".join(command.label for command in script) + " and back"] = psnr
+        size = now.shape[0]
+        (alike,), _ = qualities([shown(frames[-1], size=size)], [shown(now, size=size)])
+        found["".join(command.label for command in script) + " and back"] = alike
     return found
 
 

@@ -36,6 +36,7 @@ def qualities(
         seen, true, data_range=_LEVELS, dim=(1, 2, 3), reduction="none"
     ).clamp(max=BEST_PSNR)
     ssim = structural_similarity_index_measure(seen, true, data_range=_LEVELS, reduction="none")
+    assert not isinstance(ssim, tuple)  # one only if more than the index is asked for
     return psnr.tolist(), ssim.reshape(-1).tolist()
 
 
