@@ -6,6 +6,8 @@ counts.py      parameters, FLOPs and memory of a configuration
 meta.py        a model with shapes and no memory
 attention.py   the hybrid mask, attention, the key-value cache
 feedforward.py dense, per-modality and mixture-of-experts feed-forward layers
+dispatch.py    experts of other ranks: tokens travel to them and back
+shards.py      sharded weights, filled from whole ones
 backbone.py    the transformer
 flow.py        flow matching: time shift, targets, Euler steps
 encoders/      pictures to latents and back

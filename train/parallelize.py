@@ -145,7 +145,7 @@ def _shard(
         fully_shard(block, mesh=world, mp_policy=policy)
     fully_shard(model, mesh=world, mp_policy=policy)
     register_fsdp_forward_method(model, "losses")
-    for module in model.modules():
-        if isinstance(module, FSDPModule):
-            module.set_gradient_divide_factor(1.0)
-            module.set_force_sum_reduction_for_comms(True)
+    for unit in model.modules():
+        if isinstance(unit, FSDPModule):
+            unit.set_gradient_divide_factor(1.0)
+            unit.set_force_sum_reduction_for_comms(True)

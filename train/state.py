@@ -79,7 +79,8 @@ class States:
                 dcp.save(tensors, **arguments)
                 self._commit(path, partial, content)
                 return
-            future: Future[Any] = dcp.async_save(tensors, **arguments)
+            future = dcp.async_save(tensors, **arguments)
+            assert isinstance(future, Future)  # another answer is for other stagers
         self._thread = threading.Thread(
             target=self._write_on, args=(future, path, partial, content), name="saving-state"
         )
