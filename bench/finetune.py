@@ -24,7 +24,6 @@ from unimm_eval.train.finetune import finetuning
 from unimm_eval.train.pretrain import Pretraining
 from unimm_eval.train.recipe import Recipe
 from unimm_eval.train.tools.world_conversations import (
-    PICTURES,
     ROWS,
     WorldConversations,
     write_conversations,
@@ -75,9 +74,8 @@ def table(changes: list[MetricChange]) -> str:
         interval = (
             "" if change.interval is None else " to ".join(f"{x:+.3f}" for x in change.interval)
         )
-        lines.append(
-            f"| {row.metric} | {row.a:.3f} | {row.b:.3f} | {change.value:+.3f}{error} | {interval} |"
-        )
+        values = f"{row.a:.3f} | {row.b:.3f} | {change.value:+.3f}{error}"
+        lines.append(f"| {row.metric} | {values} | {interval} |")
     return "\n".join(lines)
 
 
