@@ -130,11 +130,13 @@ class MasterWeights:
     def whole(self, *, ema: bool = False) -> dict[str, Tensor]:
         """fp32 weights, or their average, whole and on the CPU, where they may be those that are
         trained on. All ranks must ask for them."""
+        from torch.distributed.tensor import DTensor
+
         source = self.averages if ema else self.masters
         weights = {}
-        for name, parameter, tensor in zip(self.names, self.parameters, source, strict=True):
-            tensor = like(parameter, tensor.detach())
-            weights[name] = (tensor.full_tensor() if tensor is not local(tensor) else tensor).cpu()
+        for name, parameter, shard in zip(self.names, self.parameters, source, strict=True):
+            tensor = like(parameter, shard.detach())
+            weights[name] = (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
         return weights
 
     def _set_state(self) -> None:

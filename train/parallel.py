@@ -47,7 +47,11 @@ class Ranks:
 
     def new_group(self) -> dist.ProcessGroup | None:
         """All ranks once more, over gloo, for messages that may cross others. None when alone."""
-        return dist.new_group(backend="gloo", timeout=PATIENCE) if self.size > 1 else None
+        if self.size == 1:
+            return None
+        group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        assert isinstance(group, dist.ProcessGroup)  # of which this rank is a member
+        return group
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum over ranks, without gradient."""

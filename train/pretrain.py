@@ -44,7 +44,8 @@ RECIPE = "recipe.yaml"
 class Evaluates(Protocol):
     """Measures a run every so many steps (see evaluation.py)."""
 
-    every: int
+    @property
+    def every(self) -> int: ...
 
     def __call__(self, run: "Pretraining") -> dict[str, Any]:
         """What is to stand in the log. All ranks call it."""
