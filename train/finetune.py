@@ -61,6 +61,7 @@ def finetuning(
         "model": files.config.to_json(),
         "encoder": files.encoder.to_json(),
         "optimizer": optimizer,
+        "max_bad_records": 0.0,  # a sample that nothing is learned from is an error, named
     }
     values = laid_over(base, under(root_of_data(None), values))
     for name, place in (sources or {}).items():

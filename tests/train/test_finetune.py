@@ -73,6 +73,15 @@ def test_a_length_that_cannot_be_is_refused(parent, rows, tmp_path, text, named)
         finetuning(tmp_path / "recipe.yaml", tmp_path / "run", parent=str(parent))
 
 
+def test_a_sample_without_a_trained_token_is_an_error_that_names_it(parent, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    said = [{"from": "human", "value": "what?"}, {"from": "gpt", "value": " "}]
+    told = [said[0], {"from": "gpt", "value": "a ring"}]
+    rows.write_text("".join(f"{json.dumps({'conversations': c})}\n" for c in (told, said)))
+    with pytest.raises(UserError, match=r"(?s)rows\.jsonl:2.*nothing to be trained on"):
+        finetuning(recipe_file(tmp_path, rows), tmp_path / "run", parent=str(parent))
+
+
 def test_nothing_to_begin_from_is_refused(rows, tmp_path):
     with pytest.raises(UserError, match="nothing to finetune"):
         finetuning(recipe_file(tmp_path, rows), tmp_path / "run")
