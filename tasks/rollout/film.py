@@ -14,7 +14,7 @@ import numpy as np
 TILE = 128
 """Pixels that a frame has at least, on its longer side."""
 _GAP, _TEXT, _TITLE = 6, 14, 96
-_PAPER, _INK = (255, 255, 255), (30, 30, 30)
+_PAPER, _INK = (235, 235, 235), (30, 30, 30)
 ENCODERS = ("libx264", "libopenh264", "h264", "mpeg4")
 """Names of video encoders, the ones preferred first."""
 

@@ -142,7 +142,7 @@ def test_without_an_index_every_trajectory_is_gone_through(official, tmp_path):
 
 
 def test_features_give_an_fid(official, context, tmp_path):
-    """Of frames that are the true ones it is 0; FeatureNet stands for Inception."""
+    """Of frames that are the true ones it is 0; a small network stands for Inception."""
     import torch
     from test_fid import Layers
 
@@ -169,7 +169,7 @@ def test_features_give_an_fid(official, context, tmp_path):
     best, still = run_task(task, True_(), context), run_task(task, Still(), context)
     assert best.metrics["fid_time_1s"].value == pytest.approx(0, abs=1e-6)
     assert best.metrics["lpips_time_1s"].value == pytest.approx(0, abs=1e-6)
-    assert still.metrics["fid_time_1s"].value > 1e-4
+    assert still.metrics["fid_time_1s"].value > best.metrics["fid_time_1s"].value
     assert best.metrics["fid_time_1s"].facts["reference_pictures"] == 3
 
 

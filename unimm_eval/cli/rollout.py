@@ -177,7 +177,7 @@ def _write(
     """All files of a drive, and what they are."""
     labels = [command.label for command in driving.commands]
     now = driving.start.frames
-    title = [f"given {number - len(now) + 1}" for number in range(len(now))]
+    title = [*(f"{number} before" for number in range(len(now) - 1, 0, -1)), "now"]
     rows = [Row(title="predicted", frames=[*now, *driving.frames], captions=[*title, *labels])]
     truth = _truth(driving)
     if any(frame is not None for frame in truth):
