@@ -200,9 +200,11 @@ if __name__ == "__main__":
     if options.probe is not None:
         print(json.dumps(probe_file(options.probe)))
     else:
+        import torch
+
         record = {
             "processor": processor(),
-            "threads": os.cpu_count(),
+            "threads": torch.get_num_threads(),
             "speed": speed(),
             "quality": quality(),
             "memory": memory(LARGE_GIB),
