@@ -56,7 +56,7 @@ class WorldConversations:
 def write_conversations(
     job: WorldConversations, folder: Path, *, watch: Callable[[int], None] = lambda done: None
 ) -> Path:
-    """Write `conversations.jsonl` and `pictures/` into `folder`; returns the JSONL, which is whole or
+    """Write `conversations.jsonl` and `pictures/` into `folder`; returns the JSONL, whole or
     absent. `watch` is told after each conversation how many there are.
 
     Raises UserError where the folder holds other conversations, or cannot be written.
