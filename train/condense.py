@@ -14,7 +14,13 @@ from torch import Tensor
 
 from unimm_eval.model import flow
 from unimm_eval.model.config import ModelConfig
-from unimm_eval.model.feedforward import MixtureOfExperts, Routing, SwiGLU
+from unimm_eval.model.feedforward import (
+    MixtureOfExperts,
+    ModalityFeedForward,
+    Routing,
+    SharedFeedForward,
+    SwiGLU,
+)
 from unimm_eval.model.modality import IMAGE, TEXT
 from unimm_eval.model.sequence import Batch
 from unimm_eval.model.unified import UnifiedModel
@@ -49,19 +55,20 @@ def condense(parent: UnifiedModel, child: UnifiedModel, batch: Batch) -> None:
     for number, (old, new) in enumerate(
         zip(parent.backbone.blocks, child.backbone.blocks, strict=True)
     ):
-        mixture = old.feed_forward
+        mixture, layer = old.feed_forward, new.feed_forward
+        assert isinstance(mixture, MixtureOfExperts)
         gate_NE = _gates(mixture, routing, number, modality_N)
-        if child.config.feed_forward == "shared":
-            _fill(new.feed_forward.expert, mixture, gate_NE[valid_N].mean(0))
-        else:
-            for modality in (TEXT, IMAGE):
-                chosen_N = valid_N & (modality_N == modality)
-                _fill(new.feed_forward.experts[modality], mixture, gate_NE[chosen_N].mean(0))
+        if isinstance(layer, SharedFeedForward):
+            _fill(layer.expert, mixture, gate_NE[valid_N].mean(0))
+            continue
+        assert isinstance(layer, ModalityFeedForward)
+        for modality in (TEXT, IMAGE):
+            expert = layer.experts[modality]
+            assert isinstance(expert, SwiGLU)
+            _fill(expert, mixture, gate_NE[valid_N & (modality_N == modality)].mean(0))
 
 
-def _gates(
-    mixture: MixtureOfExperts, routing: Routing, layer: int, modality_N: Tensor
-) -> Tensor:
+def _gates(mixture: MixtureOfExperts, routing: Routing, layer: int, modality_N: Tensor) -> Tensor:
     """The gate that each token has for each expert, 0 where it does not pass it: [N, experts]."""
     p_NK, chosen_NK = routing.probabilities[layer].topk(mixture.routed_top_k, dim=-1)
     if mixture.routed_top_k > 1:

@@ -34,6 +34,6 @@ def lineage_of(model: str | Model) -> Lineage | None:
     """What a spec's adapter, or a live model, tells of where it comes from; None where it does not.
     Loads nothing. Raises UserError."""
     if isinstance(model, str):
-        adapter = find_adapter(model)
+        adapter: object = find_adapter(model)  # a class, whose methods make it tell
         return adapter.lineage(model) if isinstance(adapter, TellsLineage) else None
     return Lineage.of_training(model.fingerprint, model.describe().get("training"))

@@ -177,10 +177,10 @@ def cluster(options: ClusterOptions) -> Iterator[None]:
 
     try:
         if options.address is not None:
-            listed: Any = ray.nodes  # not annotated
-            nodes = [node["Resources"] for node in listed() if node["Alive"]]
+            joined: Any = ray  # whose functions are not all annotated
+            nodes = [node["Resources"] for node in joined.nodes() if node["Alive"]]
             _check_room(options, nodes, where=f"the cluster at {options.address}")
-            _check_free(options.needs[0], ray.available_resources())
+            _check_free(options.needs[0], joined.available_resources())
         yield
     finally:
         ray.shutdown()

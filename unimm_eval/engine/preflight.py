@@ -113,7 +113,8 @@ def prepare(model: str | Model, tasks: str | Sequence[str | Task], options: Opti
             "--vqa-model is given, but no task asks about pictures.",
             fix="Leave it out, or add such a task: vqa16, vqa16:mini, lmms:TASK.",
         )
-    if subject is not None and (child is not None or options.vqa_model is None):
+    both = child is not None or options.vqa_model is None
+    if both and subject is not None:
         asked = {task: child if child and task.about_pictures else subject for task in chosen}
         left_out = _left_out(asked, named=_named(tasks))
         for task, who in asked.items():
