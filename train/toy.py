@@ -17,9 +17,9 @@ What a study compares stays what it compares; everything else shrinks:
 
 Sources are replaced by what the world has of their kind. It has rooms that a robot drives through:
 drives stand for navigation and, actions and all, for video, short ones for annotated actions (those
-that are longer than a row are left out). All frozen encoders become the same pixels, and all sources of captions the same
-captions: runs of a study that differ in nothing else become one. There a toy run tries the
-machinery, not the claim.
+that are longer than a row are left out). All frozen encoders become the same pixels, and all
+sources of captions the same captions: runs of a study that differ in nothing else become one. There
+a toy run tries the machinery, not the claim.
 """
 
 from collections.abc import Mapping, Sequence
