@@ -10,6 +10,7 @@ from unimm_eval.api import UserError
 from unimm_eval.model import flow
 from unimm_eval.model.checkpoint import load_checkpoint
 from unimm_eval.model.unified import UnifiedModel
+from unimm_eval.train.batches import first_batch
 from unimm_eval.train.condense import condense, condensed
 from unimm_eval.train.export import export_run
 from unimm_eval.train.pretrain import Pretraining
@@ -42,7 +43,7 @@ def hidden(model, batch):
     [("modality", "modality"), ("modality", "global"), ("shared", "global"), ("shared", "none")],
 )
 def test_experts_that_every_token_passes_become_an_equal_layer(run, kind, shared):
-    batch = next(run._batches(1))
+    batch = first_batch(run.recipe, run.tokenizer, run.folder)
     parent = grown(run, shared, even=True)
     child = UnifiedModel(condensed(parent.config, kind)).initialise(seed=4)
     assert not torch.allclose(hidden(parent, batch), hidden(child, batch), atol=1e-3)
