@@ -48,9 +48,9 @@ def test_what_is_left_out_is_the_papers_and_the_parents(parent, rows, tmp_path):
 
 
 def test_an_epoch_is_as_many_steps_as_see_every_row(parent, rows, tmp_path):
-    path = recipe_file(tmp_path, rows, "rows: 2\nlength: 128\n")
+    path = recipe_file(tmp_path, rows, "rows: 2\nlength: 256\n")
     once = finetuning(path, tmp_path / "run", parent=str(parent))
-    path = recipe_file(tmp_path, rows, "rows: 1\nlength: 128\nepochs: 2\n")
+    path = recipe_file(tmp_path, rows, "rows: 1\nlength: 256\nepochs: 2\n")
     twice = finetuning(path, tmp_path / "run", parent=str(parent))
     assert twice.steps % 2 == 0
     assert once.steps == math.ceil(twice.steps / 2 / 2)
@@ -90,7 +90,7 @@ def test_nothing_to_begin_from_is_refused(rows, tmp_path):
 def test_the_adapter_stage_trains_projections_alone_and_children_name_their_ancestors(
     parent, rows, tmp_path
 ):
-    text = "trained: adapter\nrows: 2\nlength: 128\nsteps: 2\ndtype: float32\n"
+    text = "trained: adapter\nrows: 2\nlength: 256\nsteps: 2\ndtype: float32\n"
     path, run = recipe_file(tmp_path, rows, text), tmp_path / "adapter"
     Pretraining(finetuning(path, run, parent=str(parent)), run, workers=0).run()
     export_run(run, tmp_path / "warm")
