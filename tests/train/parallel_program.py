@@ -16,6 +16,7 @@ EXPERTS = Layout(fsdp=True, expert_parallel=2, recompute=True)
 RECIPE = small_recipe(
     steps=6, ema=0.9, model={**small_recipe().model, "vocab_size": 769, "num_experts": 6}
 )
+ODD = UNEVEN.model_copy(update={"model": RECIPE.model})
 
 
 def main(folder):
@@ -24,7 +25,7 @@ def main(folder):
         run.run(until=3)
     Pretraining(RECIPE, folder / "moved", workers=0, layout=EXPERTS).run(until=4)
     batches.RecipeRows = UnevenRows
-    Pretraining(UNEVEN, folder / "uneven", workers=0, layout=SHARDED).run(until=2)
+    Pretraining(ODD, folder / "uneven", workers=0, layout=SHARDED).run(until=2)
 
 
 if __name__ == "__main__":

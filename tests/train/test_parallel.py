@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from parallel_program import RECIPE
-from rank_program import UNEVEN, UnevenRows
+from parallel_program import ODD, RECIPE
+from rank_program import UnevenRows
 from small_recipe import saved, small_recipe
 
 from unimm_eval.api import UserError
@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
     Pretraining(RECIPE, folder / "alone", workers=0).run()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "RecipeRows", UnevenRows)
-        Pretraining(UNEVEN, folder / "uneven-alone", workers=0).run(until=2)
+        Pretraining(ODD, folder / "uneven-alone", workers=0).run(until=2)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     subprocess.run(
         [*launch, str(HERE / "parallel_program.py"), str(folder)],
