@@ -27,7 +27,6 @@ MEASUREMENTS = {
     "perplexity": "Perplexity, against lm-eval's own model and a bare loop",
     "transfusion": "Generation and training, against transfusion-pytorch",
     "prefixes": "Questions about one picture, asked at once",
-    "planning": "Planning, with a context that is shared and with one that is not",
     "masks": "Masks of packed rows, against create_block_mask",
     "probes": "Linear probes, against scikit-learn",
     "leaderboard": "The leaderboard",

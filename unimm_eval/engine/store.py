@@ -51,8 +51,8 @@ class Store:
         """Open the store of `folder`, making it unless `readonly`.
 
         With `mend`, a store with damaged pages is rebuilt from what can be read of it, and outputs
-        without their pictures are dropped; `mended` then says what was done. Raises UserError when another process uses it, when nothing of it can be read, and
-        when it cannot be written.
+        without their pictures are dropped; `mended` then says what was done. Raises UserError
+        when another process uses it, when nothing of it can be read, and when it cannot be written.
         """
         self.mended: list[str] = []
         self.path = folder / FILE
