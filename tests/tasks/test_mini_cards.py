@@ -11,6 +11,7 @@ MINI = (
     "experts:mini",
     "fid:mini",
     "geneval:mini",
+    "nwm:mini",
     "prediction:mini",
     "probes:mini",
     "rollout:mini",
