@@ -3,6 +3,10 @@
 import csv
 import json
 import math
+import os
+import sqlite3
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +27,8 @@ from unimm_eval.train.throughput import training_flops
 from unimm_eval.train.totals import load_summary
 from unimm_eval.train.track import Tracker
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +118,7 @@ def test_the_average_follows_the_weights(tmp_path):
 
 
 def test_a_tracker_gets_every_step(run, monkeypatch, tmp_path):
-    """Both through the functions that they share, on a fake: the real ones start servers."""
+    """What is sent, by the functions that both have."""
     folder, training, _, _ = run
     seen = []
 
@@ -138,6 +143,34 @@ def test_a_tracker_gets_every_step(run, monkeypatch, tmp_path):
     assert first[1]["loss/text"] == second[1]["loss/text"] > 0
     for name in ("source/text/text_loss", "data/text/tokens", "experts/entropy/layer1"):
         assert name in first[1]
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_a_real_tracker_keeps_a_stopped_run_as_one(tmp_path, name):
+    pytest.importorskip(name)
+    offline = {
+        "WANDB_MODE": "offline",
+        "WANDB_SILENT": "true",
+        "TRACKIO_DIR": str(tmp_path / "trackio"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    subprocess.run(
+        [sys.executable, str(HERE / "track_program.py"), name, str(tmp_path)],
+        env={**os.environ, **offline, "PYTHONPATH": f"{ROOT}:{HERE}"},
+        check=True,
+        timeout=300,
+    )
+    identifier = (tmp_path / "tracking.txt").read_text().strip()
+    if name == "wandb":
+        kept = list(tmp_path.glob(f"wandb/offline-run-*-{identifier}/run-{identifier}.wandb"))
+        assert kept
+        assert all(file.stat().st_size > 500 for file in kept)
+        return
+    with sqlite3.connect(tmp_path / "trackio" / "unimm-train.db") as database:
+        rows = database.execute("select run_name, step, metrics from metrics").fetchall()
+    assert {run for run, _, _ in rows} == {f"small-{identifier}"}
+    found = [(step, json.loads(metrics)["loss/text"]) for _, step, metrics in rows]
+    assert found == [(step, 1.5 * step) for step in (1, 2, 3, 4)]
 
 
 def test_a_tracker_that_is_not_there_is_named(tmp_path, monkeypatch):
