@@ -1,12 +1,14 @@
 """`unimm-train` from a recipe to a checkpoint, its twin and its loss curve."""
 
 import csv
+import json
 
 import pytest
 from small_recipe import small_recipe
 
 from unimm_eval.cli.program import run_program
 from unimm_eval.cli.train import app
+from unimm_eval.train.log import read_log
 from unimm_eval.train.recipe import save_recipe
 
 
@@ -37,6 +39,23 @@ def test_a_recipe_becomes_a_checkpoint_that_can_be_judged(recipe, tmp_path, caps
     for folder in (checkpoint, twin):
         record = evaluate(str(folder), "dclm:mini", limit=2, output=tmp_path / f"{folder.name}-run")
         assert record.get("dclm:mini").value > 1
+
+
+def test_a_run_is_judged_on_the_way_by_the_public_evaluate(recipe, tmp_path, capsys):
+    run = tmp_path / "run"
+    command = ["pretrain", str(recipe), "--output", str(run), "--until", "2", "--async-save"]
+    command += ["--evaluate", "dclm:mini", "--evaluate-every", "1", "--evaluate-limit", "2"]
+    command += ["--peak-flops", "1e12", "--recompute", "--workers", "0", "--device", "cpu"]
+    assert run_program(app, command) == 0
+    assert "dclm:mini/" in capsys.readouterr().out
+    lines = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    first, second = ({k: v for k, v in line.items() if k != "step"} for line in lines)
+    assert first.keys() == second.keys()
+    assert first != second
+    entries = read_log(run)
+    assert [entry["evaluation"] for entry in entries] == [first, second]
+    assert all(0 < entry["mfu"] < 1 for entry in entries)
 
 
 @pytest.mark.parametrize(
